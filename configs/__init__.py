@@ -1,0 +1,1 @@
+"""Experiments: one file each, ``get_config() -> ConfigDict``, with its command and its expected result."""

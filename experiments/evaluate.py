@@ -1,0 +1,40 @@
+"""Evaluates a saved run: its evaluators, on their own splits or on another, at its newest or another checkpoint."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vision import program
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line, restores, evaluates, prints."""
+    parser = program.Parser(__doc__)
+    parser.add_argument("--workdir", required=True, help="folder of the run")
+    parser.add_argument("--split", help="evaluate on this split, for example test or 'train[:10%%]'")
+    parser.add_argument("--step", type=int, help="which checkpoint (default: the newest)")
+    args = parser.read(argv)
+    program.prepare_jax()
+    from vision.config.loading import plain
+    from vision.training.assemble import assemble, make_evaluators
+    from vision.training.checkpoint import open_existing, pick_step
+    from vision.training.schema import resolve
+
+    checkpoints = open_existing(args.workdir)
+    step = pick_step(checkpoints, args.step)
+    config = resolve(plain(checkpoints.metadata(step)["config"]))
+    experiment = assemble(config)
+    state, _ = checkpoints.restore(experiment.abstract_state, step)
+    result: dict = {"workdir": str(Path(args.workdir)), "step": step}
+    for name, evaluator in make_evaluators(experiment, split=args.split).items():
+        values = dict(evaluator.run(state))
+        result[name] = {metric: value for metric, value in values.items() if isinstance(value, float)}
+        split = args.split or config["evals"][name]["split"]
+        shown = "  ".join(f"{metric} {value:.4f}" for metric, value in result[name].items())
+        print(f"step {step}  {name} on {split}: {shown}", file=sys.stderr)
+    program.finish(result, as_json=args.json)
+    return 0
+
+
+if __name__ == "__main__":
+    program.run(main)

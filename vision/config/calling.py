@@ -1,0 +1,119 @@
+"""A config section is a call: its keys are held against the signature of the function that will take them.
+
+The signature is the schema: its parameters are the known keys, its annotations the types, its ``Literal``
+annotations the allowed values, its defaults the values of keys that the section leaves out. A key that no
+parameter takes is a key that no code reads, and is an error.
+"""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from beartype import BeartypeConf
+from beartype.door import is_bearable
+
+from vision.errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
+_INT_IS_A_FLOAT = BeartypeConf(is_pep484_tower=True)
+
+
+def fill(
+    function: Callable[..., Any],
+    section: Mapping[str, Any],
+    path: str,
+    *,
+    provided: Collection[str] = (),
+    common: Callable[..., Any] | None = None,
+) -> dict[str, Any]:
+    """Returns the complete keyword arguments of ``function``: the section's, and defaults for the rest.
+
+    Args:
+      function: what the section configures.
+      section: the keys and values a person wrote.
+      path: where the section stands, for messages: ``"config.optimizer"``.
+      provided: parameters that the code supplies; a section may not name them.
+      common: a second function whose parameters the section holds too.
+
+    Raises:
+      ConfigError: an unknown key, a missing key, a wrong type or a value that is not allowed.
+    """
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{path}: expected a section of keys, got {section!r}")
+    parameters = {
+        name: parameter
+        for each in (common, function)
+        if each is not None
+        for name, parameter in inspect.signature(each).parameters.items()
+        if name not in provided and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    }
+    for key in section:
+        if key not in parameters:
+            raise ConfigError(_unknown(f"{path}.{key}", key, parameters))
+    filled = {}
+    for name, parameter in parameters.items():
+        if name in section:
+            filled[name] = _checked(f"{path}.{name}", section[name], parameter.annotation)
+        elif parameter.default is not parameter.empty:
+            filled[name] = parameter.default
+        else:
+            raise ConfigError(f"{path}.{name}: missing; it has no default")
+    return filled
+
+
+def fill_named(
+    registry: Mapping[str, Callable[..., Any]],
+    section: Mapping[str, Any],
+    path: str,
+    *,
+    kind: str,
+    provided: Collection[str] = (),
+    common: Callable[..., Any] | None = None,
+) -> dict[str, Any]:
+    """Like :func:`fill` for a section whose key ``name`` chooses the function; the result keeps ``name``."""
+    if not isinstance(section, Mapping) or "name" not in section:
+        raise ConfigError(f"{path}.name: missing; known {kind}s: {', '.join(sorted(registry))}")
+    function = lookup(registry, section["name"], f"{path}.name", kind=kind)
+    rest = {key: value for key, value in section.items() if key != "name"}
+    return {"name": section["name"], **fill(function, rest, path, provided=provided, common=common)}
+
+
+def lookup(registry: Mapping[str, T], name: str, path: str, *, kind: str) -> T:
+    """Returns ``registry[name]``; an unknown name is an error that gives the nearest and all known names."""
+    if name not in registry:
+        known = ", ".join(sorted(registry))
+        raise ConfigError(f"{path}: unknown {kind} {name!r}{did_you_mean(str(name), registry)}; known: {known}")
+    return registry[name]
+
+
+def call(function: Callable[..., T], section: Mapping[str, Any], path: str, **provided: Any) -> T:
+    """Calls ``function`` with a filled section; a ``ValueError`` it raises becomes a ConfigError at ``path``."""
+    arguments = {key: value for key, value in section.items() if key != "name"}
+    try:
+        return function(**arguments, **provided)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _unknown(path: str, key: str, known: Collection[str]) -> str:
+    keys = ", ".join(sorted(known)) or "none"
+    return f"{path}: unknown key, no code reads it{did_you_mean(key, known)}; known keys: {keys}"
+
+
+def _checked(path: str, value: Any, annotation: Any) -> Any:
+    """Returns the value if its annotation admits it (an int where a float is asked for becomes a float)."""
+    if annotation is inspect.Parameter.empty:
+        return value
+    if get_origin(annotation) is Literal and value not in get_args(annotation):
+        allowed = ", ".join(map(repr, get_args(annotation)))
+        raise ConfigError(f"{path}: {value!r} is not one of {allowed}{did_you_mean(str(value), get_args(annotation))}")
+    admitted = is_bearable(value, annotation, conf=_INT_IS_A_FLOAT)
+    if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
+        admitted = False
+    if not admitted:
+        raise ConfigError(f"{path}: expected {_readable(annotation)}, got {value!r} ({type(value).__name__})")
+    return float(value) if annotation in (float, float | None) and isinstance(value, int) else value
+
+
+def _readable(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)

@@ -1,0 +1,35 @@
+"""The errors a person can cure, each with the exit code of the program that ends on it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """What was asked for cannot be done; the message is one readable line with the cure."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A config holds an unknown key, a wrong type or an impossible value."""
+
+
+class TrainingFailed(UserError):
+    """The run took place and its answer is no: a loss that is not finite, a comparison that differs."""
+
+    exit_code = 1
+
+
+class Stopped(UserError):
+    """A signal ended the run after its state was saved; the exit code is 128 + the signal's number."""
+
+    def __init__(self, message: str, *, signal_number: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns ``"; did you mean 'x'?"`` for the nearest known word, or an empty string where none is near."""
+    candidates = {str(name).lower(): str(name) for name in known}
+    near = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.5)
+    return f"; did you mean {candidates[near[0]]!r}?" if near else ""

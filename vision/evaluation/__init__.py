@@ -1,0 +1,9 @@
+"""Evaluators by name."""
+
+from collections.abc import Callable
+
+from vision.evaluation.base import Evaluator
+from vision.evaluation.classification import classification
+from vision.evaluation.regression import regression
+
+EVALUATORS: dict[str, Callable[..., Evaluator]] = {"classification": classification, "regression": regression}

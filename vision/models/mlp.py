@@ -1,0 +1,56 @@
+"""The multilayer perceptron."""
+
+import einops
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from vision.models.interface import Features
+from vision.models.layers import Dropout
+
+VARIANTS: dict[str, dict] = {
+    "mlp/128": {"hidden_sizes": (128,)},
+    "mlp/256-256": {"hidden_sizes": (256, 256)},
+    "mlp/300-100": {"hidden_sizes": (300, 100)},
+    "mlp/512-512": {"hidden_sizes": (512, 512)},
+}
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU between them (Rumelhart, Hinton and Williams 1986; ReLU and He initialisation since).
+
+    Attributes:
+      num_classes: size of the output.
+      hidden_sizes: units of each hidden layer.
+      dropout: rate after each hidden layer, in [0, 1).
+      dtype: type of the computation.
+      param_dtype: type of the parameters.
+    """
+
+    num_classes: int
+    hidden_sizes: tuple[int, ...] = (256, 256)
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self):
+        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
+            raise ValueError(f"hidden_sizes must be positive whole numbers, got {self.hidden_sizes}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], *, train: bool = False, keys: Key[Array, " batch"] | None = None
+    ) -> tuple[Float[Array, "batch num_classes"], Features]:
+        """Returns the outputs and the activations of each hidden layer, the last also as ``pre_logits``."""
+        x = einops.rearrange(images, "b h w c -> b (h w c)").astype(self.dtype)
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        features = {}
+        for index, size in enumerate(self.hidden_sizes):
+            x = nn.relu(nn.Dense(size, kernel_init=nn.initializers.he_normal(), name=f"hidden_{index}", **types)(x))
+            features[f"hidden_{index}"] = x
+            x = Dropout(self.dropout)(x, keys=keys if train else None)
+        features["pre_logits"] = x
+        return nn.Dense(self.num_classes, name="head", **types)(x), features

@@ -1,0 +1,36 @@
+"""An exponential moving average of the parameters, beside any objective."""
+
+import jax
+import jax.numpy as jnp
+
+from vision.objectives.base import Objective
+
+
+def with_ema(objective: Objective, *, decay: float) -> Objective:
+    """Returns the objective with ``extra["ema"] <- decay * ema + (1 - decay) * params`` after every update.
+
+    The average starts at the initial parameters and is kept in float32 at least; ``encode`` (and so every
+    evaluator) uses it in place of the parameters (Polyak and Juditsky 1992).
+
+    Raises:
+      ValueError: ``decay`` is not in [0, 1).
+    """
+    if not 0.0 <= decay < 1.0:
+        raise ValueError(f"decay must be in [0, 1), got {decay}")
+
+    def init(key, batch_spec):
+        params, extra = objective.init(key, batch_spec)
+        # A copy in name only would be the same buffer twice, which donation forbids.
+        average = jax.tree.map(lambda x: jnp.array(x, dtype=jnp.promote_types(x.dtype, jnp.float32)), params)
+        return params, {**extra, "ema": average}
+
+    def refresh(params, extra, step):
+        extra = objective.refresh(params, extra, step)
+        average = jax.tree.map(lambda e, p: decay * e + (1.0 - decay) * p.astype(e.dtype), extra["ema"], params)
+        return {**extra, "ema": average}
+
+    def encode(params, extra, batch):
+        average = jax.tree.map(lambda e, p: e.astype(p.dtype), extra["ema"], params)
+        return objective.encode(average, extra, batch)
+
+    return objective._replace(init=init, refresh=refresh, encode=encode)

@@ -1,0 +1,70 @@
+"""The manners that all programs share: arguments, one-line errors, exit codes, the last line of ``--json``.
+
+Nothing here imports JAX, so ``--help`` and a mistyped flag answer at once.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vision.errors import UserError
+
+CACHE_BYTES = 2**30
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that knows ``--config`` with its overrides, and ``--json``."""
+
+    def __init__(self, description: str | None, *, config: bool = False):
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        self._takes_config = config
+        self.add_argument("--json", action="store_true", help="print the result as one JSON object on the last line")
+        if config:
+            self.add_argument("--config", required=True, metavar="FILE[:ARG]", help="config file, such as configs/quickstart.py")
+            self.epilog = "Any key of the config can be set: --config.section.key=value"
+
+    def read(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+        """Returns the parsed arguments; ``overrides`` holds those of the form ``--config.a.b=value``."""
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        overrides = [argument for argument in arguments if self._takes_config and argument.startswith("--config.")]
+        parsed = self.parse_args([argument for argument in arguments if argument not in overrides])
+        parsed.overrides = overrides
+        return parsed
+
+
+def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
+    """Runs a program's ``main`` and exits: 0, 1 or 2 as it says, 128 + n after signal n."""
+    try:
+        sys.exit(main(None) or 0)
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}" if error.exit_code <= 2 else str(error), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped; nothing was running that needed saving", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def finish(result: dict[str, Any], *, as_json: bool) -> None:
+    """Prints the result as the last line of standard output where ``--json`` asks for it."""
+    if as_json:
+        print(json.dumps(result), flush=True)
+
+
+def prepare_jax() -> None:
+    """Turns on JAX's persistent compilation cache, in a folder of the user's own, unless the environment chose one.
+
+    ``JAX_COMPILATION_CACHE_DIR`` names another folder, ``JAX_ENABLE_COMPILATION_CACHE=false`` turns it off.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home / "functional-vision" / "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
+    if "XLA_FLAGS" not in os.environ:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,0 +1,1 @@
+"""One state, one step, one loop, for everything that learns by gradient."""

@@ -1,0 +1,114 @@
+"""Gradients by microbatches, written once for every objective, equal to the gradient of the big batch.
+
+A separable loss averages the gradients of its microbatches. Any other runs ``forward`` over the microbatches,
+differentiates ``loss`` at the gathered outputs of the whole batch, and pulls each microbatch's cotangents back
+through its own, recomputed ``forward`` (the gradient caching of Gao et al. 2021, arXiv:2101.06983, section 3).
+
+Microbatch j is the rows ``j::m``, so every device keeps its own rows and nothing is communicated. Batch
+statistics are those of the microbatch: its ``extra`` enters each unchanged and the results are averaged.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from vision.objectives.base import Batch, Metrics, Objective
+
+PyTree = Any
+Gradients = tuple[Float[Array, ""], PyTree, PyTree, Metrics]
+
+
+def loss_and_gradients(
+    objective: Objective,
+    params: PyTree,
+    extra: PyTree,
+    batch: Batch,
+    keys: Key[Array, " batch"],
+    step: Int[Array, ""],
+    *,
+    microbatches: int,
+) -> Gradients:
+    """Returns ``(loss, gradients, extra, metrics)`` of the whole batch.
+
+    Raises:
+      ValueError: the batch does not divide into ``microbatches`` (while tracing).
+    """
+    if microbatches == 1:
+        return _whole(objective, params, extra, batch, keys, step)
+    size = keys.shape[0]
+    if size % microbatches:
+        raise ValueError(f"a batch of {size} does not divide into {microbatches} microbatches")
+    parts = (_split(dict(batch), microbatches), _split(keys, microbatches))
+    if objective.separable:
+        return _averaged(objective, params, extra, parts, step, microbatches)
+    return _gathered(objective, params, extra, batch, parts, step, microbatches)
+
+
+def _whole(objective, params, extra, batch, keys, step) -> Gradients:
+    def loss_of(params):
+        outputs, new_extra = objective.forward(params, extra, batch, keys, True)
+        return objective.loss(params, outputs, new_extra, batch, step)
+
+    (loss, (new_extra, metrics)), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
+    return loss, gradients, new_extra, metrics
+
+
+def _averaged(objective, params, extra, parts, step, count) -> Gradients:
+    def body(total, part):
+        batch, keys = part
+        loss, gradients, new_extra, metrics = _whole(objective, params, extra, batch, keys, step)
+        return jax.tree.map(jnp.add, total, (loss, gradients)), (new_extra, metrics)
+
+    zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+    (loss, gradients), (extras, metrics) = jax.lax.scan(body, zeros, parts, unroll=_unroll(count))
+    loss, gradients = jax.tree.map(lambda x: x / count, (loss, gradients))
+    return loss, gradients, _mean_of(extras), jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+
+
+def _gathered(objective, params, extra, batch, parts, step, count) -> Gradients:
+    def forward(params, part):
+        return objective.forward(params, extra, part[0], part[1], True)
+
+    _, (outputs, extras) = jax.lax.scan(
+        lambda carry, part: (carry, forward(params, part)), None, parts, unroll=_unroll(count)
+    )
+    outputs = jax.lax.stop_gradient(jax.tree.map(_join, outputs))
+
+    def loss_of(params, outputs):
+        return objective.loss(params, outputs, _mean_of(extras), batch, step)
+
+    (loss, (new_extra, metrics)), (direct, cotangents) = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)(
+        params, outputs
+    )
+
+    def body(total, part):
+        inputs, cotangent = part
+        _, pull_back = jax.vjp(lambda p: forward(p, inputs)[0], params)
+        return jax.tree.map(jnp.add, total, pull_back(cotangent)[0]), None
+
+    gradients, _ = jax.lax.scan(body, direct, (parts, _split(cotangents, count)), unroll=_unroll(count))
+    return loss, gradients, new_extra, metrics
+
+
+def _split(tree: PyTree, count: int) -> PyTree:
+    """``[batch, ...] -> [count, batch / count, ...]``; part j holds the rows ``j::count``."""
+    return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 1, 0), tree)
+
+
+def _join(stacked: Array) -> Array:
+    """The inverse of :func:`_split` for one array."""
+    return jnp.moveaxis(stacked, 0, 1).reshape(-1, *stacked.shape[2:])
+
+
+def _mean_of(stacked: PyTree) -> PyTree:
+    """Averages floating leaves over the microbatches; of the others the first stands for all."""
+    return jax.tree.map(
+        lambda x: jnp.mean(x, axis=0).astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x[0], stacked
+    )
+
+
+def _unroll(count: int) -> int:
+    """On CPU a convolution inside a loop body is some sixty times slower, so there the loop is unrolled."""
+    return count if jax.default_backend() == "cpu" else 1

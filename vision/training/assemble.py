@@ -1,0 +1,221 @@
+"""From a resolved config to everything a run is made of; nothing here trains or writes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from vision import models
+from vision.config.calling import call
+from vision.config.duration import steps_of
+from vision.data import augment, tfds_source
+from vision.data.pipeline import Pipeline, evaluation_pipeline, training_pipeline
+from vision.data.prepare import Prepare, make_prepare
+from vision.data.source import ArraySource
+from vision.errors import ConfigError
+from vision.evaluation import EVALUATORS
+from vision.evaluation.base import EvalSet, Evaluator
+from vision.objectives import OBJECTIVES
+from vision.objectives.base import Objective
+from vision.objectives.ema import with_ema
+from vision.training import sharding, state
+from vision.training.schema import eval_section, optimizer_section, own
+from vision.training.optimizers import OPTIMIZERS, with_rules
+from vision.training.rules import layerwise_rules
+from vision.training.schedules import SCHEDULES, with_warmup
+from vision.training.step import Constants, TrainStep, make_steps, make_train_step
+
+PyTree = Any
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a config describes, built.
+
+    Attributes:
+      config: resolved.
+      source: the training examples.
+      pipeline: their batches.
+      objective: what is learned.
+      mesh: the devices.
+      abstract_state: shapes, types and shardings of the state; the target of init, step and restore.
+      constants: what every step reads.
+      init: ``init_key -> state``, jitted.
+      step: one train step, jitted, donating the state.
+      steps: several in one dispatch, likewise.
+      total_steps: length of the training.
+    """
+
+    config: Config
+    source: ArraySource
+    pipeline: Pipeline
+    objective: Objective
+    mesh: Mesh
+    abstract_state: PyTree
+    constants: Constants
+    init: Any
+    step: TrainStep
+    steps: TrainStep
+    total_steps: int
+
+    def steps_of(self, duration: Mapping[str, float] | None, path: str) -> int | None:
+        """Returns a duration of the config in steps, or None."""
+        if duration is None:
+            return None
+        return steps_of(duration, path, batch_size=self.config["batch_size"], num_examples=len(self.source))
+
+
+def assemble(config: Config) -> Experiment:
+    """Builds an experiment.
+
+    Raises:
+      UserError: the data are not there, or a value of the config cannot be.
+    """
+    mesh = call(sharding.make_mesh, config["mesh"], "config.mesh")
+    batch_size, microbatches = config["batch_size"], config["microbatches"]
+    sharding.check_batch(batch_size, mesh, microbatches)
+    source = load_source(config, config["data"]["split"])
+    objective = make_objective(config, source.num_classes)
+    prepare = make_prepare_of(config, source, training=True)
+    over_batch = sharding.batch_sharding(mesh)
+    pipeline = training_pipeline(
+        source, batch_size=batch_size, seed=config["seed"], sharding=over_batch, residency=config["data"]["residency"]
+    )
+    keys = state.make_keys(config["seed"])
+    constants = Constants(jax.device_put(keys, sharding.replicated(mesh)), pipeline.resident)
+
+    in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(source))
+    total = in_steps(config["duration"], "config.duration")
+    batch_spec = jax.eval_shape(lambda: prepare(_zeros_like(pipeline), pipeline.resident, keys.augment))
+    params, _ = jax.eval_shape(objective.init, keys.init, batch_spec)
+    schedule = make_schedule(config["optimizer"], total, in_steps)
+    optimizer = make_optimizer(config["optimizer"], schedule, params)
+
+    def create(key):
+        return state.create(objective, optimizer, batch_spec, key)
+
+    shapes = jax.eval_shape(create, keys.init)
+    shardings = sharding.state_shardings(shapes, mesh, config["sharding"], "config.sharding")
+    train_step = make_train_step(
+        objective,
+        optimizer,
+        schedule,
+        prepare,
+        microbatches=microbatches,
+        on_nonfinite=config["on_nonfinite"],
+        constrain=lambda batch: jax.lax.with_sharding_constraint(batch, over_batch),
+    )
+    jitted = partial(jax.jit, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
+    return Experiment(
+        config=config,
+        source=source,
+        pipeline=pipeline,
+        objective=objective,
+        mesh=mesh,
+        abstract_state=sharding.with_shardings(shapes, shardings),
+        constants=constants,
+        init=jax.jit(create, out_shardings=shardings),
+        step=jitted(train_step),
+        steps=jitted(make_steps(train_step)),
+        total_steps=total,
+    )
+
+
+def load_source(config: Config, split: str) -> ArraySource:
+    """Reads a split of the config's data."""
+    data = config["data"]
+    return tfds_source.load(data["name"], split, data_dir=data["data_dir"])
+
+
+def make_objective(config: Config, num_classes: int) -> Objective:
+    """Returns the objective over the config's model."""
+    section = config["model"]
+    options = {key: value for key, value in section.items() if key != "name"}
+    model = models.build(section["name"], num_classes=num_classes, precision=config["precision"], **options)
+    objective = call(OBJECTIVES[config["objective"]["name"]], config["objective"], "config.objective", model=model)
+    if config["ema"] is not None:
+        objective = call(with_ema, config["ema"], "config.ema", objective=objective)
+    return objective
+
+
+def make_prepare_of(config: Config, source: ArraySource, *, training: bool) -> Prepare:
+    """Returns the device part of the pipeline; only training augments."""
+    data = config["data"]
+    augmentation = augment.compose(data["augment"], "config.data.augment") if training and data["augment"] else None
+    scaling = {"mean": data["mean"], "std": data["std"]}
+    channels = source.arrays["image"].shape[-1]
+    return call(make_prepare, scaling, "config.data", augmentation=augmentation, channels=channels)
+
+
+def make_schedule(section: Config, total: int, in_steps: Any) -> optax.Schedule:
+    """Returns the learning rate as a function of the step; a warm-up takes its share of the total."""
+    warmup = in_steps(section["warmup"], "config.optimizer.warmup") if section["warmup"] is not None else 0
+    if warmup > total:
+        raise ConfigError(f"config.optimizer.warmup: {warmup} steps are more than the {total} of the training")
+    path = "config.optimizer.schedule"
+    main = call(
+        SCHEDULES[section["schedule"]["name"]],
+        section["schedule"],
+        path,
+        peak=section["learning_rate"],
+        total=total - warmup,
+        steps=lambda duration, key: in_steps(duration, f"{path}.{key}"),
+    )
+    return with_warmup(main, peak=section["learning_rate"], warmup_steps=warmup)
+
+
+def make_optimizer(section: Config, schedule: optax.Schedule, params: PyTree) -> optax.GradientTransformation:
+    """Returns the optimizer with its rules per parameter."""
+    path = "config.optimizer"
+    rules = list(section["rules"])
+    if section["layerwise_decay"] is not None:
+        layers, decay = section["layerwise_decay"]["layers"], section["layerwise_decay"]["decay"]
+        rules += layerwise_rules(layers, decay, params, f"{path}.layerwise_decay.layers")
+    function = OPTIMIZERS[section["name"]]
+    return with_rules(
+        lambda decay: call(function, own(section, optimizer_section), path, rate=schedule, decay=decay),
+        params,
+        weight_decay=section["weight_decay"],
+        rules=rules,
+        clip_global_norm=section["clip_global_norm"],
+        where=path,
+    )
+
+
+def make_evaluators(experiment: Experiment, *, split: str | None = None) -> dict[str, Evaluator]:
+    """Returns the config's evaluators by name, on their own splits or all on ``split``."""
+    config = experiment.config
+    sources: dict[str, ArraySource] = {config["data"]["split"]: experiment.source}
+    evaluators = {}
+    for name, section in config["evals"].items():
+        chosen = split or section["split"]
+        if chosen not in sources:
+            sources[chosen] = load_source(config, chosen)
+        source = sources[chosen]
+        sharding.check_batch(section["batch_size"], experiment.mesh, 1, where=f"config.evals.{name}.batch_size")
+        pipeline, masks = evaluation_pipeline(
+            source,
+            batch_size=section["batch_size"],
+            sharding=sharding.batch_sharding(experiment.mesh),
+            residency=config["data"]["residency"],
+        )
+        eval_set = EvalSet(pipeline, make_prepare_of(config, source, training=False), masks)
+        evaluators[name] = call(
+            EVALUATORS[section["name"]],
+            own(section, eval_section),
+            f"config.evals.{name}",
+            eval_set=eval_set,
+            objective=experiment.objective,
+        )
+    return evaluators
+
+
+def _zeros_like(pipeline: Pipeline) -> dict[str, jax.Array]:
+    """A batch of the right shapes, for shapes alone."""
+    return jax.tree.map(jnp.zeros_like, pipeline.batch(0))

@@ -1,0 +1,266 @@
+"""Checkpoints: the whole state, with what is needed to trust and to understand it. Orbax is known here alone."""
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging as absl_logging
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from vision.errors import UserError, did_you_mean
+from vision.training.digest import as_text, digests
+from vision.training.rules import path_of
+
+PyTree = Any
+Note = Callable[[str], None]
+# Truncated files surface from Orbax and TensorStore as ValueError, OSError, KeyError and, in places, bare Exception.
+_UNREADABLE = Exception
+
+
+class Damaged(UserError):
+    """A checkpoint that cannot be read, or whose arrays are not those that were saved."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, saved in the background, newest last.
+
+    Beside the state each has ``metadata``: the digests of its arrays and whatever the caller gives.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        keep: int = 3,
+        best: str | None = None,
+        best_mode: Literal["max", "min"] = "max",
+        note: Note = lambda text: print(text, file=sys.stderr),
+        read_only: bool = False,
+    ):
+        """Opens (and creates) a folder of checkpoints.
+
+        Args:
+          directory: the folder.
+          keep: how many of the newest to keep.
+          best: name of a metric; the checkpoint with its best value is kept too.
+          best_mode: whether more or less of it is better.
+          note: where problems are reported that did not stop anything.
+          read_only: neither create nor clean up.
+        """
+        absl_logging.set_verbosity(absl_logging.ERROR)
+        self.directory = Path(directory).absolute()
+        self._note = note
+        self._metric = best
+        policies: list[preservation_policy.PreservationPolicy] = [preservation_policy.LatestN(keep)]
+        options: dict[str, Any] = {}
+        if best is not None:
+            options = {"best_fn": self._value, "best_mode": best_mode}
+            policies.append(
+                preservation_policy.BestN(
+                    get_metric_fn=self._value, reverse=best_mode == "min", n=1, keep_checkpoints_without_metrics=False
+                )
+            )
+        self._options = ocp.CheckpointManagerOptions(
+            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            read_only=read_only,
+            **options,
+        )
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(self.directory, options=self._options, item_names=("state", "metadata"))
+
+    def _value(self, metrics: Mapping[str, float]) -> float:
+        return metrics[self._metric] if self._metric else 0.0
+
+    def steps(self) -> list[int]:
+        """Returns the steps of finished checkpoints, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self) -> int | None:
+        """Returns the step with the best metric, or None."""
+        return self._manager.best_step() if self._metric else None
+
+    def save(self, step: int, state: PyTree, metadata: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
+        """Starts saving and returns once the state has been copied off its devices.
+
+        Raises:
+          UserError: this or the previous save failed, for instance on a full disk.
+        """
+        sums = digests(state)
+        try:
+            self._manager.wait_until_finished()
+            arrays = {
+                path_of(path): {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
+                for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]
+            }
+            for path, digest in as_text(sums).items():
+                arrays[path]["digest"] = digest
+            ranked = {self._metric: float(metrics[self._metric])} if metrics and self._metric in metrics else None
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), metadata=ocp.args.JsonSave({**metadata, "arrays": arrays})
+                ),
+                metrics=ranked,
+                force=True,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._not_saved(step, error) from error
+
+    def wait(self) -> None:
+        """Returns when the save in the background is on disk.
+
+        Raises:
+          UserError: it failed.
+        """
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._not_saved(None, error) from error
+
+    def close(self) -> None:
+        """Ends the background work; a failed save has been reported by :meth:`wait`."""
+        self._manager.close()
+
+    def _not_saved(self, step: int | None, error: Exception) -> UserError:
+        what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        survivors = [s for s in sorted(ocp.utils.checkpoint_steps(self.directory)) if s != step]
+        left = f"the checkpoint of step {survivors[-1]} is safe" if survivors else "there is no earlier checkpoint"
+        free = shutil.disk_usage(self.directory).free / 2**20
+        return UserError(f"cannot save {what} in {self.directory} ({free:.0f} MiB free): {reason}; {left}")
+
+    def metadata(self, step: int) -> dict[str, Any]:
+        """Returns what was saved beside the state.
+
+        Raises:
+          Damaged: it cannot be read.
+        """
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
+        except _UNREADABLE as error:
+            raise Damaged(f"checkpoint {step} in {self.directory} cannot be read: {_first_line(error)}") from error
+
+    def restore(self, abstract: PyTree, step: int) -> tuple[PyTree, dict[str, Any]]:
+        """Returns ``(state, metadata)`` of one checkpoint, onto the shapes, types and shardings of ``abstract``.
+
+        Raises:
+          UserError: the checkpoint holds other arrays than ``abstract``; the message says which on which side.
+          Damaged: it cannot be read, or an array's digest is not the one that was saved.
+        """
+        metadata = self.metadata(step)
+        saved = metadata.get("arrays", {})
+        _check_same_arrays(saved, abstract, step)
+        try:
+            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
+        except _UNREADABLE as error:
+            raise Damaged(f"checkpoint {step} in {self.directory} cannot be read: {_first_line(error)}") from error
+        altered = [path for path, digest in as_text(digests(state)).items() if digest != saved[path]["digest"]]
+        if altered:
+            raise Damaged(f"checkpoint {step} in {self.directory} was altered: digest of {', '.join(altered[:3])} differs")
+        return state, metadata
+
+    def restore_newest(self, abstract: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
+        """Returns the newest good checkpoint, or None where there is none at all.
+
+        Damaged ones are reported and set aside in ``damaged/`` beside the folder.
+
+        Raises:
+          UserError: there are checkpoints, but none is good; training never starts over silently.
+        """
+        problems = []
+        for step in reversed(self.steps()):
+            try:
+                return self.restore(abstract, step)
+            except Damaged as error:
+                self._note(f"warning: {error}; trying the one before it")
+                problems.append(str(error))
+                self._set_aside(step)
+        if problems:
+            raise UserError(
+                f"no good checkpoint left in {self.directory} ({problems[0]}); the damaged ones are in "
+                f"{self.directory.parent / 'damaged'}; choose another --workdir to start over"
+            )
+        return None
+
+    def _set_aside(self, step: int) -> None:
+        if jax.process_index() == 0:
+            target = self.directory.parent / "damaged" / str(step)
+            target.parent.mkdir(exist_ok=True)
+            if target.exists():
+                shutil.rmtree(target)
+            shutil.move(self.directory / str(step), target)
+        self._manager.reload()
+
+
+def _check_same_arrays(saved: Mapping[str, Any], abstract: PyTree, step: int) -> None:
+    wanted = {path_of(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(abstract)[0]}
+    only_saved, only_wanted = sorted(set(saved) - set(wanted)), sorted(set(wanted) - set(saved))
+    differing = [
+        f"{path} (saved {saved[path]['dtype']}{saved[path]['shape']}, wanted {leaf.dtype}{list(leaf.shape)})"
+        for path, leaf in wanted.items()
+        if path in saved and (saved[path]["shape"] != list(leaf.shape) or saved[path]["dtype"] != str(leaf.dtype))
+    ]
+    parts = [
+        f"{label}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+        for label, names in (("only in the checkpoint", only_saved), ("only in the run", only_wanted), ("other", differing))
+        if names
+    ]
+    if parts:
+        raise UserError(f"checkpoint {step} does not fit this run; {'; '.join(parts)}")
+
+
+def load_arrays(workdir: str | Path, step: int | None = None) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Reads one checkpoint of a run as NumPy arrays, whatever model it is of.
+
+    Returns:
+      ``(step, {path: array}, metadata)``.
+
+    Raises:
+      UserError: there is no such run or step, or it is damaged.
+    """
+    directory = Path(workdir) / "checkpoints"
+    checkpoints = open_existing(workdir)
+    chosen = pick_step(checkpoints, step)
+    metadata = checkpoints.metadata(chosen)
+    try:
+        tree = ocp.StandardCheckpointer().restore(directory.absolute() / str(chosen) / "state", strict=False)
+    except _UNREADABLE as error:
+        raise Damaged(f"checkpoint {chosen} in {directory} cannot be read: {_first_line(error)}") from error
+    flat = {path_of(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(jax.device_get(tree))[0]}
+    return chosen, flat, metadata
+
+
+def open_existing(workdir: str | Path) -> Checkpoints:
+    """Returns the checkpoints of a run for reading.
+
+    Raises:
+      UserError: there is no such run.
+    """
+    directory = Path(workdir) / "checkpoints"
+    if not directory.is_dir():
+        near = [str(path.parent) for path in Path(workdir).parent.glob("*/checkpoints")]
+        raise UserError(f"{workdir} is no run: it has no folder checkpoints{did_you_mean(str(workdir), near)}")
+    return Checkpoints(directory, read_only=True)
+
+
+def pick_step(checkpoints: Checkpoints, step: int | None) -> int:
+    """Returns ``step``, or the newest; a UserError names those that exist."""
+    steps = checkpoints.steps()
+    if not steps:
+        raise UserError(f"{checkpoints.directory} holds no checkpoint")
+    if step is not None and step not in steps:
+        raise UserError(f"{checkpoints.directory} has no step {step}; it has {', '.join(map(str, steps))}")
+    return steps[-1] if step is None else step
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,241 @@
+"""The loop: dispatch steps, fetch metrics one dispatch late, evaluate, save, stop when asked."""
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from vision.config.loading import plain
+from vision.errors import ConfigError, Stopped, TrainingFailed, did_you_mean
+from vision.training import workdir as folder
+from vision.training.assemble import Experiment, assemble, make_evaluators
+from vision.training.checkpoint import Checkpoints
+from vision.training.interrupt import Interrupt
+from vision.training.logging import RunLog
+from vision.training.meter import Meter
+from vision.training.schema import resolve
+from vision.training.sharding import describe
+from vision.training.start import where_to_start
+
+AtStep = Mapping[int, Callable[[], None]]
+
+
+def train(config: Mapping[str, Any], workdir: str | Path, *, at_step: AtStep = {}) -> dict[str, Any]:  # noqa: B006
+    """Trains what a config describes in a folder, from wherever the folder has got to.
+
+    Args:
+      config: a ConfigDict or nested dict; its keys are those of :mod:`vision.training.schema`.
+      workdir: the run's folder; made if need be.
+      at_step: what to call when so many steps are done, once they have been dispatched.
+
+    Returns:
+      ``{"workdir": ..., "step": ..., "steps": ..., "<eval>": {"<metric>": ...}}``.
+
+    Raises:
+      UserError: what was asked for cannot be done.
+      TrainingFailed: a loss was not finite.
+      Stopped: a signal came; the state is saved.
+    """
+    resolved = resolve(plain(config))
+    path = Path(workdir)
+    with folder.locked(path) if jax.process_index() == 0 else nullcontext():
+        run = _Run(assemble(resolved), path, at_step)
+        try:
+            return run.go()
+        finally:
+            run.checkpoints.close()
+
+
+class _Run:
+    """One call of :func:`train`: what it is made of, and where it has got to."""
+
+    def __init__(self, experiment: Experiment, path: Path, at_step: AtStep):
+        config, section = experiment.config, experiment.config["checkpoint"]
+        self.experiment, self.path, self.first = experiment, path, jax.process_index() == 0
+        self.total = experiment.total_steps
+        self.checkpoints = Checkpoints(
+            path / "checkpoints", keep=section["keep"], best=section["best"], best_mode=section["best_mode"]
+        )
+        if self.first:
+            folder.claim(path, config, started=bool(self.checkpoints.steps()))
+        self.environment = folder.environment(describe(experiment.mesh), experiment.source.fingerprint)
+        self.evaluators = make_evaluators(experiment)
+        self.log_every = experiment.steps_of(config["logging"]["every"], "config.logging.every")
+        self.save_every = experiment.steps_of(section["every"], "config.checkpoint.every")
+        self.eval_every = {
+            name: experiment.steps_of(each["every"], f"config.evals.{name}.every")
+            for name, each in config["evals"].items()
+        }
+        self.at_step = at_step
+        self.results: dict[str, dict[str, float]] = {}
+
+    def go(self) -> dict[str, Any]:
+        start = where_to_start(self.experiment, self.checkpoints, self._say)
+        self.state, self.step = start.state, start.step
+        summary = self.path / "summary.json"
+        if self.step >= self.total and summary.exists():
+            self._say(f"complete: {self.path} has all its {self.total} steps; another --workdir trains anew")
+            return folder.read_json(summary)
+        config = self.experiment.config
+        self.meter = Meter(start.window, step=self.step, batch_size=config["batch_size"])
+        options = {key: config["logging"][key] for key in ("tensorboard", "wandb", "progress")}
+        self.log = RunLog(
+            self.path, active=self.first, start_step=self.step, total_steps=self.total, config=config, **options
+        )
+        try:
+            if self.first:
+                folder.write_json(self.path / "environment.json", self.environment)
+            self._greet(start.reason)
+            with Interrupt() as interrupt:
+                while self.step < self.total:
+                    self._dispatch()
+                    self._write()
+                    self._events()
+                    self.at_step.get(self.step, lambda: None)()
+                    self._stop_if_asked(interrupt)
+            return self._finish()
+        except TrainingFailed as error:
+            raise TrainingFailed(f"{error}; {self._last_good()}; a lower config.optimizer.learning_rate may help, "
+                                 "and config.on_nonfinite='skip' passes over such steps") from error  # fmt: skip
+        finally:
+            self.log.close()
+
+    def _dispatch(self) -> None:
+        """Runs the next step, or the next several in one call if nothing else happens between them."""
+        experiment, count = self.experiment, self.experiment.config["steps_per_dispatch"]
+        periods = [period for period in (self.log_every, self.save_every, *self.eval_every.values()) if period]
+        times = [(self.step // period + 1) * period for period in periods]
+        next_event = min([self.total, *times, *(step for step in self.at_step if step > self.step)])
+        if count > 1 and next_event - self.step >= count:
+            batches = experiment.pipeline.stacked(self.step, count)
+            self.state, metrics = experiment.steps(self.state, batches, experiment.constants)
+        else:
+            count = 1
+            self.state, metrics = experiment.step(
+                self.state, experiment.pipeline.batch(self.step), experiment.constants
+            )
+        self.meter.add(self.step, metrics)
+        self.step += count
+
+    def _events(self) -> None:
+        """Does what is due after this step. A line of metrics alone waits for the next dispatch."""
+        if self._due(self.log_every) or self.step == self.total:
+            self.meter.end_line(self.step)
+        if self.step == self.total:
+            return
+        self._evaluate([name for name, period in self.eval_every.items() if self._due(period)])
+        if self._due(self.save_every) or self._ranked():
+            self._save()
+
+    def _due(self, period: int | None) -> bool:
+        return bool(period) and self.step % period == 0
+
+    def _ranked(self) -> bool:
+        """Whether the metric that ranks checkpoints belongs to this very step."""
+        best = self.experiment.config["checkpoint"]["best"]
+        return bool(best) and (self.step == self.total or self._due(self.eval_every[best.split("/")[0]]))
+
+    def _write(self) -> None:
+        for line in self.meter.lines():
+            self.log.scalars(line.step, line.values)
+            self.log.advance(line.step, line.values, force=line.step == self.total)
+
+    def _evaluate(self, names: list[str]) -> None:
+        if not names:
+            return
+        self._write()
+        for name in names:
+            values = dict(self.evaluators[name].run(self.state))
+            scalars = {metric: value for metric, value in values.items() if not isinstance(value, np.ndarray)}
+            arrays = {metric: value.tolist() for metric, value in values.items() if metric not in scalars}
+            self.results[name] = scalars
+            self._check_best()
+            self.log.scalars(self.step, {f"{name}/{metric}": value for metric, value in scalars.items()})
+            shown = "  ".join(f"{metric} {value:.4f}" for metric, value in scalars.items())
+            self.log.note(f"step {self.step}  {name}: {shown}")
+            if self.first:
+                (self.path / "evaluations").mkdir(exist_ok=True)
+                class_names = list(self.evaluators[name].class_names)
+                whole = {"step": self.step, "scalars": scalars, "arrays": arrays, "class_names": class_names}
+                folder.write_json(self.path / "evaluations" / f"{name}.json", whole)
+        self.meter.restart_clock()
+
+    def _metrics(self) -> dict[str, float]:
+        return {f"{name}/{metric}": value for name, values in self.results.items() for metric, value in values.items()}
+
+    def _check_best(self) -> None:
+        best = self.experiment.config["checkpoint"]["best"]
+        if best and best.split("/")[0] in self.results and best not in self._metrics():
+            known = ", ".join(self._metrics())
+            raise ConfigError(
+                f"config.checkpoint.best: no metric {best!r}{did_you_mean(best, self._metrics())}; known: {known}"
+            )
+
+    def _save(self) -> None:
+        """Saves the state, once its losses are known to be finite, with the sums of the line that is still open."""
+        self._write()
+        metadata = {
+            "step": self.step,
+            "config": folder.as_json(self.experiment.config),
+            "environment": self.environment,
+            "window": self.meter.open_window(),
+        }
+        self.checkpoints.save(self.step, self.state, metadata, self._metrics() if self._ranked() else None)
+
+    def _stop_if_asked(self, interrupt: Interrupt) -> None:
+        number = interrupt.received()
+        if not number or self.step == self.total:
+            return
+        if self.step not in self.checkpoints.steps():
+            self._save()
+        self.checkpoints.wait()
+        raise Stopped(
+            f"stopped at step {self.step} of {self.total} and saved in {self.path}; the same command resumes",
+            signal_number=number,
+        )
+
+    def _finish(self) -> dict[str, Any]:
+        self._write()
+        self._evaluate(list(self.evaluators))
+        if self.step not in self.checkpoints.steps():
+            self._save()
+        self.checkpoints.wait()
+        result = {"workdir": str(self.path), "step": self.step, "steps": self.total, **self.results}
+        if self.first:
+            from vision.analysis import report
+
+            folder.write_json(self.path / "summary.json", {**result, "complete": True})
+            report.write(self.path)
+        self.log.note(
+            f"done: {self.step} steps, {'; '.join(_readable(name, values) for name, values in self.results.items())}\n"
+            f"  run       {self.path}  (look at {self.path / 'report.html'})\n"
+            f"  resume    the same command; it says that the run is complete, or goes on where it stopped\n"
+            f"  evaluate  python -m experiments.evaluate --workdir {self.path} --split test\n"
+            f"  compare   python -m tools.report {self.path} OTHER_RUN"
+        )
+        return result
+
+    def _greet(self, reason: str) -> None:
+        versions = f"{self.environment['platform']} ({self.environment['device_kind']} x {jax.device_count()})"
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.experiment.abstract_state.params))
+        self.log.note(
+            f"{self.experiment.config['model']['name']}: {count:,} parameters, {len(self.experiment.source):,} examples, "
+            f"{self.total} steps on {versions}; {reason}; in {self.path}"
+        )
+
+    def _last_good(self) -> str:
+        self.checkpoints.wait()
+        steps = self.checkpoints.steps()
+        return f"the last good checkpoint is step {steps[-1]} in {self.path}" if steps else "no checkpoint was saved yet"
+
+    def _say(self, text: str) -> None:
+        if self.first:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _readable(name: str, values: Mapping[str, float]) -> str:
+    return f"{name} " + ", ".join(f"{metric} {value:.4f}" for metric, value in values.items())

@@ -1,0 +1,192 @@
+"""Optimizers from config, all built from optax.
+
+Each function returns the update for a learning rate and a transformation ``decay`` that adds ``weight_decay *
+parameter``. Where ``decay`` stands says what kind it is: before the gradient's statistics it is the L2 penalty of
+SGD, Adagrad, RMSProp and Adam, after them the decoupled decay of AdamW, LAMB, Lion and Muon (Loshchilov and
+Hutter 2019). Both are scaled by the learning rate, as in PyTorch.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from vision.errors import ConfigError
+from vision.training import rules as per_parameter
+
+PyTree = Any
+Transform = optax.GradientTransformation
+
+
+def sgd(rate: optax.Schedule, decay: Transform, *, momentum: float = 0.0, nesterov: bool = False) -> Transform:
+    """``v <- momentum v + g``, ``p <- p - rate v``; with ``nesterov`` the step looks ahead: ``g + momentum v``."""
+    if not 0.0 <= momentum < 1.0:
+        raise ValueError(f"momentum must be in [0, 1), got {momentum}")
+    if nesterov and not momentum:
+        raise ValueError("nesterov needs a momentum above 0")
+    trace = optax.trace(decay=momentum, nesterov=nesterov) if momentum else optax.identity()
+    return optax.chain(decay, trace, optax.scale_by_learning_rate(rate))
+
+
+def adagrad(rate: optax.Schedule, decay: Transform, *, initial_accumulator: float = 0.1, eps: float = 1e-7) -> Transform:
+    """Divides by the root of the sum of squared gradients (Duchi et al. 2011)."""
+    return optax.chain(decay, optax.scale_by_rss(initial_accumulator, eps), optax.scale_by_learning_rate(rate))
+
+
+def rmsprop(
+    rate: optax.Schedule, decay: Transform, *, smoothing: float = 0.9, eps: float = 1e-8, momentum: float = 0.0
+) -> Transform:
+    """Divides by the root of a running mean of squared gradients, ``sqrt(v) + eps`` (Hinton 2012)."""
+    trace = optax.trace(decay=momentum) if momentum else optax.identity()
+    scale = optax.scale_by_rms(decay=smoothing, eps=eps, eps_in_sqrt=False)
+    return optax.chain(decay, scale, trace, optax.scale_by_learning_rate(rate))
+
+
+def adam(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Transform:
+    """Adam (Kingma and Ba 2015, algorithm 1)."""
+    return optax.chain(decay, optax.scale_by_adam(b1, b2, eps), optax.scale_by_learning_rate(rate))
+
+
+def adamw(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Transform:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2)."""
+    return optax.chain(optax.scale_by_adam(b1, b2, eps), decay, optax.scale_by_learning_rate(rate))
+
+
+def lamb(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-6) -> Transform:
+    """AdamW whose update of each tensor gets the tensor's own norm (You et al. 2020, algorithm 2)."""
+    return optax.chain(
+        optax.scale_by_adam(b1, b2, eps), decay, optax.scale_by_trust_ratio(), optax.scale_by_learning_rate(rate)
+    )
+
+
+def lars(
+    rate: optax.Schedule, decay: Transform, *, momentum: float = 0.9, trust_coefficient: float = 0.001
+) -> Transform:
+    """SGD whose gradient of each tensor is scaled by ``trust_coefficient ||p|| / ||g||`` (You et al. 2017).
+
+    Tensors of one dimension, biases and normalisation scales, take the plain gradient.
+    """
+    trust = optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient), _is_matrix)
+    return optax.chain(decay, trust, optax.scale_by_learning_rate(rate), optax.trace(decay=momentum))
+
+
+def lion(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.99) -> Transform:
+    """The sign of an interpolated momentum (Chen et al. 2023, algorithm 2)."""
+    return optax.chain(optax.scale_by_lion(b1, b2), decay, optax.scale_by_learning_rate(rate))
+
+
+def muon(
+    rate: optax.Schedule,
+    decay: Transform,
+    *,
+    beta: float = 0.95,
+    nesterov: bool = True,
+    newton_schulz_steps: int = 5,
+    consistent_rms: float | None = None,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+) -> Transform:
+    """Momentum made orthogonal by Newton-Schulz iteration for matrices, Adam for all else (Jordan et al. 2024).
+
+    A kernel of more than two dimensions is taken as a matrix with its last axis, the outputs, on one side. The
+    update is scaled by ``sqrt(max(1, rows / columns))`` of the outputs-by-inputs matrix, or with
+    ``consistent_rms`` to that root mean square for every shape (Liu et al. 2025).
+    """
+    from optax.contrib import MuonDimensionNumbers
+    from optax.contrib import muon as optax_muon
+
+    def dimensions(params: PyTree) -> PyTree:
+        return jax.tree.map(
+            lambda p: MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1) if p.ndim >= 2 else None, params
+        )
+
+    descent = optax_muon(
+        learning_rate=1.0,
+        beta=beta,
+        nesterov=nesterov,
+        ns_steps=newton_schulz_steps,
+        consistent_rms=consistent_rms,
+        adam_b1=b1,
+        adam_b2=b2,
+        eps=eps,
+        muon_weight_dimension_numbers=dimensions,
+    )
+    return optax.chain(descent, optax.scale(-1.0), decay, optax.scale_by_learning_rate(rate))
+
+
+OPTIMIZERS: dict[str, Callable[..., Transform]] = {
+    "sgd": sgd,
+    "adagrad": adagrad,
+    "rmsprop": rmsprop,
+    "adam": adam,
+    "adamw": adamw,
+    "lamb": lamb,
+    "lars": lars,
+    "lion": lion,
+    "muon": muon,
+}
+
+
+def with_rules(
+    update: Callable[[Transform], Transform],
+    params: PyTree,
+    *,
+    weight_decay: float,
+    rules: Sequence[per_parameter.Rule],
+    clip_global_norm: float | None,
+    where: str,
+) -> Transform:
+    """Returns an optimizer that follows per-parameter rules.
+
+    Args:
+      update: maps the weight-decay transformation to the optimizer.
+      params: the parameters, or their shapes.
+      weight_decay: of every parameter that no rule gives another.
+      rules: see :mod:`vision.training.rules`; frozen parameters get no update and no optimizer state.
+      clip_global_norm: bound on the norm of the gradient of all trained parameters together, or None.
+      where: the place in the config, for messages.
+
+    Raises:
+      ConfigError: a rule is wrong or matches nothing, or a value is out of range.
+    """
+    per_parameter.check_rules(rules, params, f"{where}.rules")
+    if weight_decay < 0:
+        raise ConfigError(f"{where}.weight_decay: must be >= 0, got {weight_decay}")
+    if clip_global_norm is not None and clip_global_norm <= 0:
+        raise ConfigError(f"{where}.clip_global_norm: must be > 0, got {clip_global_norm}")
+
+    def each(name: str, default: Any) -> PyTree:
+        return per_parameter.map_paths(lambda path: per_parameter.setting(rules, path, name, default), params)
+
+    decays, scales = each("weight_decay", weight_decay), each("learning_rate_scale", 1.0)
+    clip = optax.clip_by_global_norm(clip_global_norm) if clip_global_norm is not None else optax.identity()
+    decay = _per_parameter(lambda u, p, d: u + d * p if d else u, decays)
+    scale = _per_parameter(lambda u, p, s: u * s if s != 1.0 else u, scales)
+    trained = optax.chain(clip, update(decay), scale)
+    labels = per_parameter.map_paths(
+        lambda path: "frozen" if per_parameter.setting(rules, path, "freeze", False) else "trained", params
+    )
+    if "frozen" not in jax.tree.leaves(labels):
+        return trained
+    return optax.partition({"trained": trained, "frozen": optax.set_to_zero()}, labels)
+
+
+def _per_parameter(function: Callable[[Array, Array, float], Array], settings: PyTree) -> Transform:
+    """A stateless transformation ``u -> function(u, p, setting)``; frozen parameters are masked out of ``u``."""
+
+    def apply(updates: PyTree, params: PyTree) -> PyTree:
+        masked = lambda x: isinstance(x, optax.MaskedNode)  # noqa: E731
+        return jax.tree.map(
+            lambda u, p, s: u if masked(u) else function(u, p, s), updates, params, settings, is_leaf=masked
+        )
+
+    return optax.stateless(apply)
+
+
+def _is_matrix(params: PyTree) -> PyTree:
+    return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
+

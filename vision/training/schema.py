@@ -1,0 +1,185 @@
+"""What a config may say: every key with its type and default, and the check of a whole config against them."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from vision import models
+from vision.config.calling import call, fill, fill_named
+from vision.config.duration import Duration
+from vision.data import augment
+from vision.data.pipeline import Residency
+from vision.errors import ConfigError
+from vision.evaluation import EVALUATORS
+from vision.models.precision import FLOAT32, Precision
+from vision.objectives import OBJECTIVES
+from vision.objectives.ema import with_ema
+from vision.training.optimizers import OPTIMIZERS
+from vision.training.rules import Rule
+from vision.training.schedules import SCHEDULES
+from vision.training.sharding import TacticRule
+from vision.training.step import OnNonFinite
+
+Section = Mapping[str, Any]
+
+
+def experiment(
+    *,
+    data: Section,
+    model: Section,
+    objective: Section,
+    optimizer: Section,
+    duration: Duration,
+    batch_size: int,
+    seed: int = 0,
+    precision: str = FLOAT32,
+    ema: Section | None = None,
+    microbatches: int = 1,
+    steps_per_dispatch: int = 1,
+    on_nonfinite: OnNonFinite = "stop",
+    resume: str | None = None,
+    mesh: Section = {},  # noqa: B006 (read only)
+    sharding: tuple[TacticRule, ...] = (),
+    evals: Section = {},  # noqa: B006
+    checkpoint: Section = {},  # noqa: B006
+    logging: Section = {},  # noqa: B006
+) -> None:
+    """The top level of a config.
+
+    Args:
+      data: see :func:`data_section`.
+      model: ``name`` of a registered variant, and its options.
+      objective: ``name``, and the options of :data:`vision.objectives.OBJECTIVES`.
+      optimizer: ``name``, its options, and :func:`optimizer_section`.
+      duration: of the training, in steps, epochs or examples.
+      batch_size: examples a step, over all devices.
+      seed: of everything that is random.
+      precision: types of parameters, computation and output.
+      ema: ``decay`` of an average of the parameters that evaluators use, or None.
+      microbatches: parts a batch is computed in.
+      steps_per_dispatch: steps in one call of the compiled program.
+      on_nonfinite: stop the run, or skip the update, where a loss is not finite.
+      resume: another run's folder whose newest state this run starts from.
+      mesh: sizes of the axes data, fsdp and tensor.
+      sharding: ``(regex, tactic)`` over the paths of the state.
+      evals: ``name -> section``, see :func:`eval_section`.
+      checkpoint: see :func:`checkpoint_section`.
+      logging: see :func:`logging_section`.
+    """
+
+
+def data_section(
+    *,
+    name: str,
+    split: str = "train",
+    data_dir: str | None = None,
+    residency: Residency = "auto",
+    augment: tuple[Section, ...] = (),
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> None:
+    """What is trained on: a TFDS name and split, and what is done to the images."""
+
+
+def optimizer_section(
+    *,
+    learning_rate: float,
+    schedule: Section = {"name": "constant"},  # noqa: B006
+    warmup: Duration | None = None,
+    weight_decay: float = 0.0,
+    clip_global_norm: float | None = None,
+    rules: tuple[Rule, ...] = (),
+    layerwise_decay: Section | None = None,
+) -> None:
+    """What every optimizer has: its peak learning rate, how that changes, and rules per parameter."""
+
+
+def layerwise_section(*, decay: float, layers: tuple[str, ...]) -> None:
+    """Learning rates that fall by ``decay`` from each layer to the one below; see ``rules.layerwise_rules``."""
+
+
+def eval_section(*, split: str, every: Duration | None = None, batch_size: int = 512) -> None:
+    """What every evaluator has: its split, and how often it runs (always at the end)."""
+
+
+def checkpoint_section(
+    *, every: Duration | None = None, keep: int = 3, best: str | None = None, best_mode: Literal["max", "min"] = "max"
+) -> None:
+    """When to save, beside at the end and at a signal, and what to keep."""
+
+
+def logging_section(
+    *, every: Duration = {"steps": 50}, tensorboard: bool = True, wandb: str | None = None, progress: bool = True  # noqa: B006
+) -> None:
+    """How often metrics are written, and where beside ``metrics.jsonl``; ``wandb`` names a project."""
+
+
+def mesh_section(*, data: int = -1, fsdp: int = 1, tensor: int = 1) -> None:
+    """Sizes of the mesh axes; -1 takes what is left."""
+
+
+def resolve(config: Section) -> dict[str, Any]:
+    """Returns the config complete with every default.
+
+    Raises:
+      ConfigError: naming the key, where anything in it is unknown, missing, of a wrong type or not allowed.
+    """
+    full = fill(experiment, config, "config")
+    full["data"] = fill(data_section, full["data"], "config.data")
+    full["data"]["augment"] = augment.resolve(full["data"]["augment"], "config.data.augment")
+    full["model"] = fill_named(models.VARIANTS, full["model"], "config.model", kind="model", provided=models.SUPPLIED)
+    full["objective"] = fill_named(
+        OBJECTIVES, full["objective"], "config.objective", kind="objective", provided=("model",)
+    )
+    full["optimizer"] = _optimizer(full["optimizer"])
+    if full["ema"] is not None:
+        full["ema"] = fill(with_ema, full["ema"], "config.ema", provided=("objective",))
+    full["mesh"] = fill(mesh_section, full["mesh"], "config.mesh")
+    full["evals"] = {name: _eval(section, f"config.evals.{name}") for name, section in full["evals"].items()}
+    full["checkpoint"] = fill(checkpoint_section, full["checkpoint"], "config.checkpoint")
+    full["logging"] = fill(logging_section, full["logging"], "config.logging")
+    _check_values(full)
+    return full
+
+
+def _optimizer(section: Section) -> dict[str, Any]:
+    path = "config.optimizer"
+    full = fill_named(
+        OPTIMIZERS, section, path, kind="optimizer", provided=("rate", "decay"), common=optimizer_section
+    )
+    full["schedule"] = fill_named(
+        SCHEDULES, full["schedule"], f"{path}.schedule", kind="schedule", provided=("peak", "total", "steps")
+    )
+    if full["layerwise_decay"] is not None:
+        full["layerwise_decay"] = fill(layerwise_section, full["layerwise_decay"], f"{path}.layerwise_decay")
+    return full
+
+
+def _eval(section: Section, path: str) -> dict[str, Any]:
+    return fill_named(
+        EVALUATORS, section, path, kind="evaluator", provided=("eval_set", "objective"), common=eval_section
+    )
+
+
+def _check_values(full: Section) -> None:
+    """Checks what needs no data and no device; the rest is checked where it is built."""
+    call(Precision.parse, {"policy": full["precision"]}, "config.precision")
+    for key in ("batch_size", "microbatches", "steps_per_dispatch"):
+        if full[key] < 1:
+            raise ConfigError(f"config.{key}: must be >= 1, got {full[key]}")
+    if not 0 <= full["seed"] < 2**32:
+        raise ConfigError(f"config.seed: must be in [0, 2**32), got {full['seed']}")
+    if full["optimizer"]["learning_rate"] < 0:
+        raise ConfigError(f"config.optimizer.learning_rate: must be >= 0, got {full['optimizer']['learning_rate']}")
+    if full["checkpoint"]["keep"] < 1:
+        raise ConfigError(f"config.checkpoint.keep: must be >= 1, got {full['checkpoint']['keep']}")
+    best = full["checkpoint"]["best"]
+    if best is not None and best.split("/")[0] not in full["evals"]:
+        names = ", ".join(full["evals"]) or "none"
+        raise ConfigError(f"config.checkpoint.best: {best!r} is not eval/metric; evals here: {names}")
+
+
+def own(section: Section, common: Callable) -> dict[str, Any]:
+    """Returns the keys of a resolved section that belong to the function it names, without the common ones."""
+    shared = inspect.signature(common).parameters
+    return {key: value for key, value in section.items() if key not in shared}

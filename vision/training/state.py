@@ -1,0 +1,55 @@
+"""What is carried from one step to the next, and the keys that are not carried but computed."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Int, Key
+
+from vision.objectives.base import Objective
+
+PyTree = Any
+
+
+@struct.dataclass
+class TrainState:
+    """All that a step carries, and all that a checkpoint must hold.
+
+    Attributes:
+      step: number of updates done, int32.
+      params: what the optimizer trains.
+      extra: what the objective carries beside them: batch statistics, averages, teachers.
+      opt_state: the optimizer's.
+    """
+
+    step: Int[Array, ""]
+    params: PyTree
+    extra: PyTree
+    opt_state: PyTree
+
+
+class Keys(NamedTuple):
+    """Independent streams of randomness of one run.
+
+    Attributes:
+      init: initial parameters.
+      step: the key of step k is ``fold_in(step, k)``.
+      augment: the key of an example's augmentation folds in its epoch and index.
+    """
+
+    init: Key[Array, ""]
+    step: Key[Array, ""]
+    augment: Key[Array, ""]
+
+
+def make_keys(seed: int) -> Keys:
+    """Returns the streams of a seed; threefry, whose draws do not depend on devices or sharding."""
+    return Keys(*jax.random.split(jax.random.key(seed, impl="threefry2x32"), 3))
+
+
+def create(objective: Objective, optimizer: optax.GradientTransformation, batch_spec: PyTree, key: Key[Array, ""]) -> TrainState:
+    """Returns the state before the first step. Call it under ``jit`` so that no two leaves share a buffer."""
+    params, extra = objective.init(key, batch_spec)
+    return TrainState(jnp.zeros((), jnp.int32), params, extra, optimizer.init(params))
