@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = program.Parser(__doc__, config=True)
     parser.add_argument("--steps", type=int, required=True, help="length of the training")
     parser.add_argument("--interrupt", type=int, required=True, help="steps after which the second run is killed")
-    parser.add_argument("--perturb_seed", action="store_true", help="give the second run another seed, to see a failure")
+    parser.add_argument(
+        "--perturb_seed", action="store_true", help="give the second run another seed, to see a failure"
+    )
     parser.add_argument("--workdir", help="keep both runs here (default: a temporary folder, removed)")
     parser.add_argument("--child", choices=("straight", "killed", "resumed"), help="used by the program itself")
     args = parser.read(argv)

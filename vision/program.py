@@ -20,11 +20,15 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that knows ``--config`` with its overrides, and ``--json``."""
 
     def __init__(self, description: str | None, *, config: bool = False):
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
         self._takes_config = config
         self.add_argument("--json", action="store_true", help="print the result as one JSON object on the last line")
         if config:
-            self.add_argument("--config", required=True, metavar="FILE[:ARG]", help="config file, such as configs/quickstart.py")
+            self.add_argument(
+                "--config", required=True, metavar="FILE[:ARG]", help="config file, such as configs/quickstart.py"
+            )
             self.epilog = "Any key of the config can be set: --config.section.key=value"
 
     def read(self, argv: Sequence[str] | None = None) -> argparse.Namespace:

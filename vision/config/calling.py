@@ -20,7 +20,7 @@ _INT_IS_A_FLOAT = BeartypeConf(is_pep484_tower=True)
 
 def fill(
     function: Callable[..., Any],
-    section: Mapping[str, Any],
+    section: Any,
     path: str,
     *,
     provided: Collection[str] = (),
@@ -63,7 +63,7 @@ def fill(
 
 def fill_named(
     registry: Mapping[str, Callable[..., Any]],
-    section: Mapping[str, Any],
+    section: Any,
     path: str,
     *,
     kind: str,
@@ -116,4 +116,6 @@ def _checked(path: str, value: Any, annotation: Any) -> Any:
 
 
 def _readable(annotation: Any) -> str:
+    if get_origin(annotation) is Mapping:
+        return "a section of keys"
     return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)

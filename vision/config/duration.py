@@ -1,6 +1,7 @@
 """Durations are written one way: exactly one of ``steps``, ``epochs`` or ``examples``."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from vision.config.loading import DURATIONS
 from vision.errors import ConfigError
@@ -8,7 +9,7 @@ from vision.errors import ConfigError
 Duration = Mapping[str, int | float]
 
 
-def steps_of(duration: Duration, path: str, *, batch_size: int, num_examples: int) -> int:
+def steps_of(duration: Any, path: str, *, batch_size: int, num_examples: int) -> int:
     """Returns a duration in train steps, rounded to the nearest, at least one for a positive duration.
 
     Args:
@@ -22,7 +23,7 @@ def steps_of(duration: Duration, path: str, *, batch_size: int, num_examples: in
     """
     if not isinstance(duration, Mapping) or len(duration) != 1 or next(iter(duration)) not in DURATIONS:
         raise ConfigError(f"{path}: write exactly one of {', '.join(DURATIONS)}, got {duration!r}")
-    (unit, amount), = duration.items()
+    ((unit, amount),) = duration.items()
     if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < float("inf"):
         raise ConfigError(f"{path}.{unit}: expected a number >= 0, got {amount!r}")
     if unit == "steps" and amount != int(amount):

@@ -54,7 +54,9 @@ def _config_of_file(spec: str) -> ml_collections.ConfigDict:
         module_spec.loader.exec_module(module)
         config = module.get_config(argument) if argument else module.get_config()
     except AttributeError as error:
-        raise ConfigError(f"--config {path}: {error}; a config file defines get_config() and returns a ConfigDict") from error
+        raise ConfigError(
+            f"--config {path}: {error}; a config file defines get_config() and returns a ConfigDict"
+        ) from error
     except (SyntaxError, ImportError, TypeError, ValueError) as error:
         raise ConfigError(f"--config {spec}: {type(error).__name__}: {error}") from error
     if not isinstance(config, ml_collections.ConfigDict):

@@ -62,7 +62,8 @@ def resolve(sections: Sequence[Mapping[str, Any]], path: str) -> tuple[dict[str,
 def compose(sections: Sequence[Mapping[str, Any]], path: str) -> Augmentation:
     """Returns the augmentations of a config list applied one after another, each with its own key."""
     steps = [
-        call(AUGMENTATIONS[section["name"]], section, f"{path}[{position}]") for position, section in enumerate(sections)
+        call(AUGMENTATIONS[section["name"]], section, f"{path}[{position}]")
+        for position, section in enumerate(sections)
     ]
 
     def apply(key: Key[Array, ""], image: Image) -> Image:

@@ -42,7 +42,7 @@ def load(name: str, split: str, *, data_dir: str | None = None) -> ArraySource:
         known = {*OWN_BUILDERS, *(item.name for item in folder.glob("*") if item.is_dir())}
         raise UserError(
             f"config.data.name: {name!r} is not prepared in {folder}{did_you_mean(name, known)}; "
-            f"set TFDS_DATA_DIR or config.data.data_dir to the folder that has it (found there: {', '.join(sorted(known))})"
+            f"set TFDS_DATA_DIR or config.data.data_dir to the folder that has it (known: {', '.join(sorted(known))})"
         )
     builder = tfds.builder_from_directory(version)
     features = builder.info.features
@@ -50,7 +50,9 @@ def load(name: str, split: str, *, data_dir: str | None = None) -> ArraySource:
         raw = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     except (ValueError, KeyError) as error:
         splits = ", ".join(builder.info.splits)
-        raise UserError(f"data split {split!r} of {name}: {str(error).splitlines()[0]}; its splits: {splits}") from error
+        raise UserError(
+            f"data split {split!r} of {name}: {str(error).splitlines()[0]}; its splits: {splits}"
+        ) from error
     if not len(raw):
         raise UserError(f"data split {split!r} of {name} is empty")
     images, labels = [], []
@@ -59,11 +61,15 @@ def load(name: str, split: str, *, data_dir: str | None = None) -> ArraySource:
             try:
                 images.append(decode(example["image"]))
             except OSError as error:
-                raise UserError(f"{name}, split {split!r}, example {start + offset}: image does not decode: {error}") from error
+                raise UserError(
+                    f"{name}, split {split!r}, example {start + offset}: image does not decode: {error}"
+                ) from error
             labels.append(example["label"])
     shapes = {image.shape for image in images}
     if len(shapes) != 1:
-        raise UserError(f"{name}: images of {len(shapes)} different shapes do not stack; the first: {sorted(shapes)[:3]}")
+        raise UserError(
+            f"{name}: images of {len(shapes)} different shapes do not stack; the first: {sorted(shapes)[:3]}"
+        )
     arrays = {"image": np.stack(images), "label": np.asarray(labels, np.int32)}
     return ArraySource(arrays, features["label"].num_classes, tuple(features["label"].names))
 
@@ -86,5 +92,7 @@ def _prepare_own(name: str, folder: Path) -> Path:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints of a download that does not take place
             builder.download_and_prepare()
     except OSError as error:
-        raise UserError(f"cannot prepare {name} in {folder}: {error}; set TFDS_DATA_DIR to a folder that can be written") from error
+        raise UserError(
+            f"cannot prepare {name} in {folder}: {error}; set TFDS_DATA_DIR to a folder that can be written"
+        ) from error
     return Path(builder.data_dir)

@@ -1,5 +1,6 @@
 """What an evaluator is, and the masked passes over a split that evaluators are made of."""
 
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -78,9 +79,15 @@ def summed(
     def pass_over(state: State) -> PyTree:
         parts = []
         for step, mask in enumerate(eval_set.masks):
-            on_devices = jax.make_array_from_callback(mask.shape, eval_set.pipeline.sharding, lambda shard, m=mask: m[shard])
+            on_devices = jax.make_array_from_callback(
+                mask.shape, eval_set.pipeline.sharding, partial(operator.getitem, mask)
+            )
             batch = eval_set.pipeline.batch(step)
             parts.append(of_batch(state.params, state.extra, batch, eval_set.pipeline.resident, on_devices))
-        return jax.tree.map(lambda *a: np.sum(np.stack(a).astype(np.float64), axis=0), *jax.device_get(parts))
+        return jax.tree.map(_exact_sum, *jax.device_get(parts))
 
     return pass_over
+
+
+def _exact_sum(*arrays: np.ndarray) -> np.ndarray:
+    return np.sum(np.stack(arrays).astype(np.float64), axis=0)

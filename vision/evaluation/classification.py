@@ -7,13 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vision.evaluation.base import Evaluator, EvalSet, State, Value, summed
+from vision.evaluation.base import EvalSet, Evaluator, State, Value, summed
 from vision.objectives.base import Objective
 from vision.objectives.classify import class_index, sigmoid_cross_entropy, softmax_cross_entropy, targets
 
 
 def classification(
-    eval_set: EvalSet, objective: Objective, *, loss: Literal["softmax", "sigmoid"] = "softmax", calibration_bins: int = 15
+    eval_set: EvalSet,
+    objective: Objective,
+    *,
+    loss: Literal["softmax", "sigmoid"] = "softmax",
+    calibration_bins: int = 15,
 ) -> Evaluator:
     """Returns an evaluator that yields ``accuracy``, ``top5_accuracy``, ``loss``, ``calibration_error``, ``confusion``.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
-from vision.evaluation.base import Evaluator, EvalSet, State, Value, summed
+from vision.evaluation.base import EvalSet, Evaluator, State, Value, summed
 from vision.objectives.base import Objective
 from vision.objectives.regress import target_of
 

@@ -35,7 +35,5 @@ def build(name: str, *, num_classes: int, precision: str = FLOAT32, **options: A
     constructor = lookup(VARIANTS, name, "model", kind="model")
     policy = Precision.parse(precision)
     filled = fill(constructor, options, name, provided=SUPPLIED)
-    module = call(
-        constructor, filled, name, num_classes=num_classes, dtype=policy.compute, param_dtype=policy.params
-    )
+    module = call(constructor, filled, name, num_classes=num_classes, dtype=policy.compute, param_dtype=policy.params)
     return Model(module, policy)

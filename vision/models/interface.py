@@ -27,7 +27,7 @@ class Model:
     precision: Precision
 
     def init(self, key: Key[Array, ""], images: jax.ShapeDtypeStruct) -> tuple[Variables, Variables]:
-        """Returns fresh ``(params, collections)`` for images of the given shape ``[batch, height, width, channels]``."""
+        """Returns fresh ``(params, collections)`` for images of shape ``[batch, height, width, channels]``."""
         variables = dict(self.module.init(key, jnp.zeros((1, *images.shape[1:]), jnp.float32), train=False))
         return variables.pop("params"), variables
 
@@ -49,12 +49,9 @@ class Model:
           keys: one key per example for dropout and its relatives; None draws nothing.
           train: whether batch statistics are taken from this batch and collections updated.
         """
-        variables = {"params": params, **collections}
-        if not train:
-            output, features = self.module.apply(variables, images, train=False)
-            return output.astype(self.precision.output), features, dict(collections)
+        variables: Any = {"params": params, **collections}
         streams = {"dropout": jax.random.key(0)}  # tells layers apart; what is random comes from the examples' keys
-        (output, features), updated = self.module.apply(
-            variables, images, train=True, keys=keys, rngs=streams, mutable=list(collections)
-        )
-        return output.astype(self.precision.output), features, dict(updated)
+        mutable = list(collections) if train else []
+        result: Any = self.module.apply(variables, images, train=train, keys=keys, rngs=streams, mutable=mutable)
+        (output, features), updated = result
+        return output.astype(self.precision.output), features, {**collections, **updated}

@@ -20,7 +20,7 @@ class Dropout(nn.Module):
     rate: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch *rest"], *, keys: Key[Array, " batch"] | None) -> Float[Array, "batch *rest"]:
+    def __call__(self, x: Float[Array, "batch ..."], *, keys: Key[Array, " batch"] | None) -> Float[Array, "batch ..."]:
         """Drops entries of ``x``; without ``keys`` (evaluation) or at rate 0 returns ``x``."""
         if keys is None or self.rate == 0.0:
             return x

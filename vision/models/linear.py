@@ -29,7 +29,11 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool = False, keys: Key[Array, " batch"] | None = None
+        self,
+        images: Float[Array, "batch height width channels"],
+        *,
+        train: bool = False,
+        keys: Key[Array, " batch"] | None = None,
     ) -> tuple[Float[Array, "batch num_classes"], Features]:
         """Returns the outputs and the flattened pixels as ``pre_logits``."""
         x = einops.rearrange(images, "b h w c -> b (h w c)").astype(self.dtype)

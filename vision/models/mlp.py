@@ -1,5 +1,7 @@
 """The multilayer perceptron."""
 
+from functools import partial
+
 import einops
 import flax.linen as nn
 import jax.numpy as jnp
@@ -42,15 +44,19 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch height width channels"], *, train: bool = False, keys: Key[Array, " batch"] | None = None
+        self,
+        images: Float[Array, "batch height width channels"],
+        *,
+        train: bool = False,
+        keys: Key[Array, " batch"] | None = None,
     ) -> tuple[Float[Array, "batch num_classes"], Features]:
         """Returns the outputs and the activations of each hidden layer, the last also as ``pre_logits``."""
         x = einops.rearrange(images, "b h w c -> b (h w c)").astype(self.dtype)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        dense = partial(nn.Dense, dtype=self.dtype, param_dtype=self.param_dtype)
         features = {}
         for index, size in enumerate(self.hidden_sizes):
-            x = nn.relu(nn.Dense(size, kernel_init=nn.initializers.he_normal(), name=f"hidden_{index}", **types)(x))
+            x = nn.relu(dense(size, kernel_init=nn.initializers.he_normal(), name=f"hidden_{index}")(x))
             features[f"hidden_{index}"] = x
             x = Dropout(self.dropout)(x, keys=keys if train else None)
         features["pre_logits"] = x
-        return nn.Dense(self.num_classes, name="head", **types)(x), features
+        return dense(self.num_classes, name="head")(x), features

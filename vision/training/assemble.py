@@ -24,10 +24,10 @@ from vision.objectives import OBJECTIVES
 from vision.objectives.base import Objective
 from vision.objectives.ema import with_ema
 from vision.training import sharding, state
-from vision.training.schema import eval_section, optimizer_section, own
 from vision.training.optimizers import OPTIMIZERS, with_rules
 from vision.training.rules import layerwise_rules
 from vision.training.schedules import SCHEDULES, with_warmup
+from vision.training.schema import eval_section, optimizer_section, own
 from vision.training.step import Constants, TrainStep, make_steps, make_train_step
 
 PyTree = Any

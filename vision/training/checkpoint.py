@@ -87,7 +87,9 @@ class Checkpoints:
         """Returns the step with the best metric, or None."""
         return self._manager.best_step() if self._metric else None
 
-    def save(self, step: int, state: PyTree, metadata: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
+    def save(
+        self, step: int, state: PyTree, metadata: Mapping[str, Any], metrics: Mapping[str, float] | None = None
+    ) -> None:
         """Starts saving and returns once the state has been copied off its devices.
 
         Raises:
@@ -102,7 +104,8 @@ class Checkpoints:
             }
             for path, digest in as_text(sums).items():
                 arrays[path]["digest"] = digest
-            ranked = {self._metric: float(metrics[self._metric])} if metrics and self._metric in metrics else None
+            best = self._metric
+            ranked = {best: float(metrics[best])} if best and metrics and best in metrics else None
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -160,12 +163,16 @@ class Checkpoints:
         saved = metadata.get("arrays", {})
         _check_same_arrays(saved, abstract, step)
         try:
-            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
+            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))[
+                "state"
+            ]
         except _UNREADABLE as error:
             raise Damaged(f"checkpoint {step} in {self.directory} cannot be read: {_first_line(error)}") from error
         altered = [path for path, digest in as_text(digests(state)).items() if digest != saved[path]["digest"]]
         if altered:
-            raise Damaged(f"checkpoint {step} in {self.directory} was altered: digest of {', '.join(altered[:3])} differs")
+            raise Damaged(
+                f"checkpoint {step} in {self.directory} was altered: digest of {', '.join(altered[:3])} differs"
+            )
         return state, metadata
 
     def restore_newest(self, abstract: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
@@ -211,7 +218,11 @@ def _check_same_arrays(saved: Mapping[str, Any], abstract: PyTree, step: int) ->
     ]
     parts = [
         f"{label}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
-        for label, names in (("only in the checkpoint", only_saved), ("only in the run", only_wanted), ("other", differing))
+        for label, names in (
+            ("only in the checkpoint", only_saved),
+            ("only in the run", only_wanted),
+            ("other", differing),
+        )
         if names
     ]
     if parts:

@@ -33,7 +33,9 @@ def as_text(tree: PyTree) -> dict[str, str]:
 def _digest(x: Array) -> UInt32[Array, "2"]:
     bits = _as_words(x).reshape(-1)
     position = jax.lax.iota(jnp.uint32, bits.shape[0])
-    return jnp.stack([jnp.sum(_mix(bits ^ _mix(position + salt)), dtype=jnp.uint32) for salt in map(jnp.uint32, _SALTS)])
+    return jnp.stack(
+        [jnp.sum(_mix(bits ^ _mix(position + salt)), dtype=jnp.uint32) for salt in map(jnp.uint32, _SALTS)]
+    )
 
 
 def _as_words(x: Array) -> UInt32[Array, "..."]:

@@ -1,4 +1,4 @@
-"""What a run leaves behind while it runs: metrics.jsonl, TensorBoard events, log.txt, a bar or lines on the terminal."""
+"""What a run leaves behind as it runs: metrics.jsonl, TensorBoard events, log.txt, a bar or lines on the terminal."""
 
 import json
 import sys
@@ -170,4 +170,6 @@ def _start_wandb(project: str, workdir: Path, config: Mapping[str, Any]) -> Any:
         import wandb
     except ImportError as error:
         raise UserError("config.logging.wandb: wandb is not installed; pip install -e '.[wandb]'") from error
-    return wandb.init(project=project, name=workdir.name, id=workdir.name, dir=str(workdir), config=dict(config), resume="allow")
+    return wandb.init(
+        project=project, name=workdir.name, id=workdir.name, dir=str(workdir), config=dict(config), resume="allow"
+    )

@@ -99,8 +99,8 @@ class _Run:
                     self._stop_if_asked(interrupt)
             return self._finish()
         except TrainingFailed as error:
-            raise TrainingFailed(f"{error}; {self._last_good()}; a lower config.optimizer.learning_rate may help, "
-                                 "and config.on_nonfinite='skip' passes over such steps") from error  # fmt: skip
+            cure = "try a lower config.optimizer.learning_rate, or pass over such steps with config.on_nonfinite=skip"
+            raise TrainingFailed(f"{error}; {self._last_good()}; {cure}") from error
         finally:
             self.log.close()
 
@@ -132,7 +132,7 @@ class _Run:
             self._save()
 
     def _due(self, period: int | None) -> bool:
-        return bool(period) and self.step % period == 0
+        return period is not None and self.step % period == 0
 
     def _ranked(self) -> bool:
         """Whether the metric that ranks checkpoints belongs to this very step."""
@@ -151,7 +151,7 @@ class _Run:
         for name in names:
             values = dict(self.evaluators[name].run(self.state))
             scalars = {metric: value for metric, value in values.items() if not isinstance(value, np.ndarray)}
-            arrays = {metric: value.tolist() for metric, value in values.items() if metric not in scalars}
+            arrays = {metric: np.asarray(value).tolist() for metric, value in values.items() if metric not in scalars}
             self.results[name] = scalars
             self._check_best()
             self.log.scalars(self.step, {f"{name}/{metric}": value for metric, value in scalars.items()})
@@ -220,17 +220,20 @@ class _Run:
         return result
 
     def _greet(self, reason: str) -> None:
-        versions = f"{self.environment['platform']} ({self.environment['device_kind']} x {jax.device_count()})"
         count = sum(leaf.size for leaf in jax.tree.leaves(self.experiment.abstract_state.params))
+        name, examples = self.experiment.config["model"]["name"], len(self.experiment.source)
+        devices = f"{jax.device_count()} x {self.environment['device_kind']} ({self.environment['platform']})"
         self.log.note(
-            f"{self.experiment.config['model']['name']}: {count:,} parameters, {len(self.experiment.source):,} examples, "
-            f"{self.total} steps on {versions}; {reason}; in {self.path}"
+            f"{name}: {count:,} parameters, {examples:,} examples, {self.total} steps on {devices}; {reason}; "
+            f"in {self.path}"
         )
 
     def _last_good(self) -> str:
         self.checkpoints.wait()
         steps = self.checkpoints.steps()
-        return f"the last good checkpoint is step {steps[-1]} in {self.path}" if steps else "no checkpoint was saved yet"
+        return (
+            f"the last good checkpoint is step {steps[-1]} in {self.path}" if steps else "no checkpoint was saved yet"
+        )
 
     def _say(self, text: str) -> None:
         if self.first:

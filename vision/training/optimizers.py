@@ -7,7 +7,7 @@ Hutter 2019). Both are scaled by the learning rate, as in PyTorch.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from vision.errors import ConfigError
 from vision.training import rules as per_parameter
 
 PyTree = Any
-Transform = optax.GradientTransformation
+Transform: TypeAlias = optax.GradientTransformation
 
 
 def sgd(rate: optax.Schedule, decay: Transform, *, momentum: float = 0.0, nesterov: bool = False) -> Transform:
@@ -31,7 +31,9 @@ def sgd(rate: optax.Schedule, decay: Transform, *, momentum: float = 0.0, nester
     return optax.chain(decay, trace, optax.scale_by_learning_rate(rate))
 
 
-def adagrad(rate: optax.Schedule, decay: Transform, *, initial_accumulator: float = 0.1, eps: float = 1e-7) -> Transform:
+def adagrad(
+    rate: optax.Schedule, decay: Transform, *, initial_accumulator: float = 0.1, eps: float = 1e-7
+) -> Transform:
     """Divides by the root of the sum of squared gradients (Duchi et al. 2011)."""
     return optax.chain(decay, optax.scale_by_rss(initial_accumulator, eps), optax.scale_by_learning_rate(rate))
 
@@ -50,7 +52,9 @@ def adam(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float =
     return optax.chain(decay, optax.scale_by_adam(b1, b2, eps), optax.scale_by_learning_rate(rate))
 
 
-def adamw(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Transform:
+def adamw(
+    rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> Transform:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2)."""
     return optax.chain(optax.scale_by_adam(b1, b2, eps), decay, optax.scale_by_learning_rate(rate))
 
@@ -189,4 +193,3 @@ def _per_parameter(function: Callable[[Array, Array, float], Array], settings: P
 
 def _is_matrix(params: PyTree) -> PyTree:
     return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
-

@@ -38,13 +38,17 @@ def check_rules(rules: Sequence[Rule], params: PyTree, where: str) -> None:
     paths = paths_of(params)
     for position, rule in enumerate(rules):
         here = f"{where}[{position}]"
-        if not (isinstance(rule, tuple) and len(rule) == 2 and isinstance(rule[0], str) and isinstance(rule[1], Mapping)):
+        if not (
+            isinstance(rule, tuple) and len(rule) == 2 and isinstance(rule[0], str) and isinstance(rule[1], Mapping)
+        ):
             raise ConfigError(f"{here}: write a rule as (regex, {{setting: value}}), got {rule!r}")
         pattern, settings = rule
         check_pattern(pattern, paths, here)
         for name, value in settings.items():
             if name not in SETTINGS:
-                raise ConfigError(f"{here}.{name}: unknown setting{did_you_mean(name, SETTINGS)}; known: {', '.join(SETTINGS)}")
+                raise ConfigError(
+                    f"{here}.{name}: unknown setting{did_you_mean(name, SETTINGS)}; known: {', '.join(SETTINGS)}"
+                )
             kinds = (bool,) if SETTINGS[name] is bool else (int, float)
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 raise ConfigError(f"{here}.{name}: expected {SETTINGS[name].__name__}, got {value!r}")
@@ -57,7 +61,9 @@ def check_pattern(pattern: str, paths: Sequence[str], where: str) -> None:
     except re.error as error:
         raise ConfigError(f"{where}: {pattern!r} is no regular expression: {error}") from error
     if not matched:
-        raise ConfigError(f"{where}: {pattern!r} matches no parameter{did_you_mean(pattern, paths)}; parameters: {', '.join(paths)}")
+        raise ConfigError(
+            f"{where}: {pattern!r} matches no parameter{did_you_mean(pattern, paths)}; parameters: {', '.join(paths)}"
+        )
 
 
 def setting(rules: Sequence[Rule], path: str, name: str, default: Any) -> Any:

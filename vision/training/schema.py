@@ -38,11 +38,11 @@ def experiment(
     steps_per_dispatch: int = 1,
     on_nonfinite: OnNonFinite = "stop",
     resume: str | None = None,
-    mesh: Section = {},  # noqa: B006 (read only)
+    mesh: Section = {},
     sharding: tuple[TacticRule, ...] = (),
-    evals: Section = {},  # noqa: B006
-    checkpoint: Section = {},  # noqa: B006
-    logging: Section = {},  # noqa: B006
+    evals: Section = {},
+    checkpoint: Section = {},
+    logging: Section = {},
 ) -> None:
     """The top level of a config.
 
@@ -84,7 +84,7 @@ def data_section(
 def optimizer_section(
     *,
     learning_rate: float,
-    schedule: Section = {"name": "constant"},  # noqa: B006
+    schedule: Section = {"name": "constant"},
     warmup: Duration | None = None,
     weight_decay: float = 0.0,
     clip_global_norm: float | None = None,
@@ -109,7 +109,11 @@ def checkpoint_section(
 
 
 def logging_section(
-    *, every: Duration = {"steps": 50}, tensorboard: bool = True, wandb: str | None = None, progress: bool = True  # noqa: B006
+    *,
+    every: Duration = {"steps": 50},
+    tensorboard: bool = True,
+    wandb: str | None = None,
+    progress: bool = True,
 ) -> None:
     """How often metrics are written, and where beside ``metrics.jsonl``; ``wandb`` names a project."""
 
@@ -144,9 +148,7 @@ def resolve(config: Section) -> dict[str, Any]:
 
 def _optimizer(section: Section) -> dict[str, Any]:
     path = "config.optimizer"
-    full = fill_named(
-        OPTIMIZERS, section, path, kind="optimizer", provided=("rate", "decay"), common=optimizer_section
-    )
+    full = fill_named(OPTIMIZERS, section, path, kind="optimizer", provided=("rate", "decay"), common=optimizer_section)
     full["schedule"] = fill_named(
         SCHEDULES, full["schedule"], f"{path}.schedule", kind="schedule", provided=("peak", "total", "steps")
     )

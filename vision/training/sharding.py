@@ -85,9 +85,7 @@ def check_batch(batch_size: int, mesh: Mesh, microbatches: int, where: str = "co
     """Raises a ConfigError where the batch does not divide over devices and microbatches."""
     devices = int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
     if batch_size < 1 or batch_size % (devices * microbatches):
-        raise ConfigError(
-            f"{where}: {batch_size} does not divide over {devices} devices x {microbatches} microbatches"
-        )
+        raise ConfigError(f"{where}: {batch_size} does not divide over {devices} devices x {microbatches} microbatches")
 
 
 def _parse(tactic: str, where: str) -> tuple[str, int, str]:
@@ -95,7 +93,7 @@ def _parse(tactic: str, where: str) -> tuple[str, int, str]:
     axis = (match.group(2) or match.group(4) or "") if match else ""
     if match is None or (axis and axis not in AXES):
         raise ConfigError(
-            f"{where}: unknown tactic {tactic!r}; write replicate, fsdp(axis) or split(dim, axis) with an axis of {AXES}"
+            f"{where}: unknown tactic {tactic!r}; write replicate, fsdp(axis) or split(dim, axis), axes {AXES}"
         )
     return ("replicate" if match.group(1) else "split" if match.group(3) else "fsdp"), int(match.group(3) or 0), axis
 

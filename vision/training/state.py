@@ -49,7 +49,9 @@ def make_keys(seed: int) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed, impl="threefry2x32"), 3))
 
 
-def create(objective: Objective, optimizer: optax.GradientTransformation, batch_spec: PyTree, key: Key[Array, ""]) -> TrainState:
+def create(
+    objective: Objective, optimizer: optax.GradientTransformation, batch_spec: PyTree, key: Key[Array, ""]
+) -> TrainState:
     """Returns the state before the first step. Call it under ``jit`` so that no two leaves share a buffer."""
     params, extra = objective.init(key, batch_spec)
     return TrainState(jnp.zeros((), jnp.int32), params, extra, optimizer.init(params))

@@ -18,7 +18,17 @@ from vision.errors import UserError
 
 # Changing these does not change what is learned, up to the rounding of another topology.
 FREE = ("mesh", "sharding", "logging", "evals", "checkpoint")
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "chex", "ml-collections")
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "tensorflow-datasets",
+    "numpy",
+    "chex",
+    "ml-collections",
+)
 
 
 @contextmanager
@@ -38,8 +48,9 @@ def locked(workdir: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             handle.seek(0)
+            holder = handle.read().strip() or "?"
             raise UserError(
-                f"--workdir {workdir} is in use by process {handle.read().strip() or '?'}; wait for it, stop it, or choose another"
+                f"--workdir {workdir} is in use by process {holder}; wait for it, stop it, or choose another"
             ) from error
         handle.truncate(0)
         handle.write(f"{os.getpid()}\n")
@@ -63,7 +74,9 @@ def claim(workdir: Path, config: Mapping[str, Any], *, started: bool) -> None:
         differing = differences(read_json(path), as_json(config))
         if differing:
             shown = "; ".join(f"config.{key}: {old!r} there, {new!r} here" for key, old, new in differing[:5])
-            raise UserError(f"--workdir {workdir} belongs to another config ({shown}); choose another --workdir or the same config")
+            raise UserError(
+                f"--workdir {workdir} belongs to another config ({shown}); choose another --workdir or the same config"
+            )
     write_json(path, config)
 
 
@@ -113,7 +126,11 @@ def git_revision() -> str | None:
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
         status = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=here, capture_output=True, text=True, check=True
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,0 +1,65 @@
+"""Each augmentation does what its name says, as often as it says."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vision.data.augment import AUGMENTATIONS, compose, random_flip, random_shift, resolve
+from vision.errors import ConfigError
+
+KEYS = jax.random.split(jax.random.key(0), 3000)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("shape", [(8, 8, 1), (5, 7, 3), (1, 1, 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_contract_pure_shape_and_type_kept_batched_by_vmap(name, shape, dtype):
+    assert inspect.getdoc(AUGMENTATIONS[name])
+    augmentation = AUGMENTATIONS[name]()
+    image = jnp.asarray(np.random.default_rng(0).integers(0, 255, shape).astype(dtype))
+    once, again = augmentation(KEYS[0], image), augmentation(KEYS[0], image)
+    assert once.shape == shape
+    assert once.dtype == dtype
+    np.testing.assert_array_equal(once, again)
+    batched = jax.vmap(augmentation)(KEYS[:4], jnp.stack([image] * 4))
+    np.testing.assert_array_equal(batched[0], once)
+
+
+def test_shift_moves_by_every_offset_equally_often_and_fills_with_zero():
+    image = jnp.zeros((5, 5, 1), jnp.uint8).at[2, 2].set(9)
+    shifted = np.asarray(jax.vmap(random_shift(pixels=1), (0, None))(KEYS, image))
+    assert (shifted.sum((1, 2, 3)) == 9).all()
+    places = np.argmax(shifted.reshape(len(KEYS), -1), axis=1)
+    counts = np.bincount(places, minlength=25).reshape(5, 5)
+    assert counts[1:4, 1:4].sum() == len(KEYS)
+    chi_square = np.sum((counts[1:4, 1:4] - len(KEYS) / 9) ** 2 / (len(KEYS) / 9))
+    assert chi_square < 31.8, "99.99% quantile of chi-square with 8 degrees of freedom"
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_flip_mirrors_left_to_right_at_its_rate(probability):
+    image = jnp.arange(6, dtype=jnp.uint8).reshape(2, 3, 1)
+    flipped = np.asarray(jax.vmap(random_flip(probability=probability), (0, None))(KEYS, image))
+    mirrored = (flipped == image[:, ::-1]).all((1, 2, 3))
+    assert (mirrored | (flipped == image).all((1, 2, 3))).all()
+    deviation = np.sqrt(probability * (1 - probability) / len(KEYS))
+    assert abs(mirrored.mean() - probability) <= 4 * deviation
+
+
+def test_steps_of_a_list_have_keys_of_their_own():
+    sections = resolve(({"name": "random_flip"}, {"name": "random_flip"}), "augment")
+    image = jnp.arange(3, dtype=jnp.uint8).reshape(1, 3, 1)
+    twice = np.asarray(jax.vmap(compose(sections, "augment"), (0, None))(KEYS, image))
+    kept = (twice == image).all((1, 2, 3)).mean()
+    assert abs(kept - 0.5) < 0.04, "with one key for both the second flip would always undo the first"
+
+
+@pytest.mark.parametrize(
+    "section", [{"name": "random_shift", "pixels": -1}, {"name": "random_flip", "probability": 1.5}]
+)
+def test_impossible_values_name_the_place(section):
+    with pytest.raises(ConfigError, match=r"augment\[0\]"):
+        compose((section,), "augment")

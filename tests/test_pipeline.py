@@ -1,0 +1,101 @@
+"""Batches are the same on any number of devices, from the host or from the device, alone or stacked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import mesh_of
+
+from vision.data.order import Order
+from vision.data.pipeline import evaluation_pipeline, training_pipeline
+from vision.data.prepare import make_prepare
+from vision.data.source import ArraySource
+from vision.training.sharding import batch_sharding
+from vision.training.state import make_keys
+
+
+@pytest.fixture
+def source():
+    images = np.arange(20 * 4 * 4, dtype=np.uint8).reshape(20, 4, 4, 1)
+    return ArraySource({"image": images, "label": np.arange(20, dtype=np.int32)}, 20)
+
+
+def pipeline(source, devices, residency, batch_size=8):
+    sharding = batch_sharding(mesh_of(devices))
+    return training_pipeline(source, batch_size=batch_size, seed=0, sharding=sharding, residency=residency)
+
+
+def examples(made, step):
+    """The examples of a step, prepared under jit without augmentation."""
+    prepare = make_prepare(mean=None, std=None, augmentation=None, channels=1)
+    return jax.device_get(jax.jit(prepare)(made.batch(step), made.resident, jax.random.key(0)))
+
+
+@pytest.mark.parametrize("devices", [1, 2, 8])
+@pytest.mark.parametrize("residency", ["device", "host"])
+def test_batches_are_the_rows_of_the_order(source, devices, residency):
+    made = pipeline(source, devices, residency)
+    for step in (0, 2, 7):
+        index = Order(20, 8, 0).rows(step).index
+        got = examples(made, step)
+        np.testing.assert_array_equal(got["label"], index)
+        np.testing.assert_allclose(got["image"], source.arrays["image"][index] / 255.0, rtol=1e-6)
+
+
+def test_small_sets_live_on_the_device_and_only_indices_travel(source):
+    made = pipeline(source, 2, "auto")
+    assert set(made.resident) == {"image", "label"}
+    assert set(made.batch(0)) == {"index", "epoch"}
+    assert len(made.batch(0)["index"].sharding.device_set) == 2
+
+
+@pytest.mark.parametrize("residency", ["device", "host"])
+def test_stacked_batches_are_single_batches(source, residency):
+    made = pipeline(source, 8, residency)
+    stacked = jax.device_get(made.stacked(3, 4))
+    for offset in range(4):
+        single = jax.device_get(made.batch(3 + offset))
+        for name, array in single.items():
+            np.testing.assert_array_equal(stacked[name][offset], array)
+
+
+def test_each_device_holds_only_its_rows(source):
+    batch = pipeline(source, 8, "host").batch(0)
+    assert {shard.data.shape for shard in batch["image"].addressable_shards} == {(1, 4, 4, 1)}
+
+
+@pytest.mark.parametrize("batch_size", [8, 20, 32])
+def test_evaluation_passes_over_every_example_once(source, batch_size):
+    made, masks = evaluation_pipeline(
+        source, batch_size=batch_size, sharding=batch_sharding(mesh_of(2)), residency="auto"
+    )
+    seen = np.concatenate([np.asarray(made.batch(step)["index"])[mask] for step, mask in enumerate(masks)])
+    np.testing.assert_array_equal(seen, np.arange(20))
+
+
+def test_augmentation_is_the_same_on_any_devices_and_differs_by_epoch_and_example(source):
+    keep = lambda key, image: image * 0 + jax.random.bits(key, dtype="uint8")  # noqa: E731
+    prepare = jax.jit(make_prepare(mean=None, std=None, augmentation=keep, channels=1))
+    key = make_keys(0).augment
+    drawn = []
+    for devices in (1, 2, 8):
+        made = pipeline(source, devices, "device", batch_size=40)
+        drawn.append(np.asarray(prepare(made.batch(0), made.resident, key)["image"])[:, 0, 0, 0])
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+    assert len(set(drawn[0].tolist())) > 30, "forty (epoch, example) pairs share few of 256 values"
+    shifted = np.asarray(prepare(made.batch(0), made.resident, make_keys(1).augment)["image"])[:, 0, 0, 0]
+    assert not np.array_equal(drawn[0], shifted)
+
+
+def test_normalisation_uses_mean_and_std_per_channel():
+    prepare = make_prepare(mean=(0.5, 0.25), std=(0.5, 2.0), augmentation=None, channels=2)
+    image = jnp.full((1, 1, 1, 2), 255, jnp.uint8)
+    batch = {"index": jnp.zeros(1, jnp.int32), "epoch": jnp.zeros(1, jnp.int32), "image": image}
+    np.testing.assert_allclose(prepare(batch, {}, jax.random.key(0))["image"].ravel(), [1.0, 0.375])
+
+
+@pytest.mark.parametrize("wrong", [{"mean": (0.1, 0.2), "std": None}, {"mean": None, "std": (0.0,)}])
+def test_impossible_normalisation_is_refused(wrong):
+    with pytest.raises(ValueError, match="mean|std"):
+        make_prepare(**wrong, augmentation=None, channels=1)
