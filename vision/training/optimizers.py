@@ -4,8 +4,12 @@ Each function returns the update for a learning rate and a transformation ``deca
 parameter``. Where ``decay`` stands says what kind it is: before the gradient's statistics it is the L2 penalty of
 SGD, Adagrad, RMSProp and Adam, after them the decoupled decay of AdamW, LAMB, Lion and Muon (Loshchilov and
 Hutter 2019). Both are scaled by the learning rate, as in PyTorch.
+
+What can be compared with PyTorch or a paper takes the same steps (tests/test_optimizers.py); a docstring says where
+it does not.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -23,8 +27,7 @@ Transform: TypeAlias = optax.GradientTransformation
 
 def sgd(rate: optax.Schedule, decay: Transform, *, momentum: float = 0.0, nesterov: bool = False) -> Transform:
     """``v <- momentum v + g``, ``p <- p - rate v``; with ``nesterov`` the step looks ahead: ``g + momentum v``."""
-    if not 0.0 <= momentum < 1.0:
-        raise ValueError(f"momentum must be in [0, 1), got {momentum}")
+    _check_shares(momentum=momentum)
     if nesterov and not momentum:
         raise ValueError("nesterov needs a momentum above 0")
     trace = optax.trace(decay=momentum, nesterov=nesterov) if momentum else optax.identity()
@@ -34,7 +37,11 @@ def sgd(rate: optax.Schedule, decay: Transform, *, momentum: float = 0.0, nester
 def adagrad(
     rate: optax.Schedule, decay: Transform, *, initial_accumulator: float = 0.1, eps: float = 1e-7
 ) -> Transform:
-    """Divides by the root of the sum of squared gradients (Duchi et al. 2011)."""
+    """Divides by the root of the sum of squared gradients, ``sqrt(sum + eps)`` (Duchi et al. 2011).
+
+    PyTorch adds its ``eps`` to the root instead.
+    """
+    _check_not_negative(initial_accumulator=initial_accumulator, eps=eps)
     return optax.chain(decay, optax.scale_by_rss(initial_accumulator, eps), optax.scale_by_learning_rate(rate))
 
 
@@ -42,6 +49,8 @@ def rmsprop(
     rate: optax.Schedule, decay: Transform, *, smoothing: float = 0.9, eps: float = 1e-8, momentum: float = 0.0
 ) -> Transform:
     """Divides by the root of a running mean of squared gradients, ``sqrt(v) + eps`` (Hinton 2012)."""
+    _check_shares(smoothing=smoothing, momentum=momentum)
+    _check_not_negative(eps=eps)
     trace = optax.trace(decay=momentum) if momentum else optax.identity()
     scale = optax.scale_by_rms(decay=smoothing, eps=eps, eps_in_sqrt=False)
     return optax.chain(decay, scale, trace, optax.scale_by_learning_rate(rate))
@@ -49,6 +58,8 @@ def rmsprop(
 
 def adam(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Transform:
     """Adam (Kingma and Ba 2015, algorithm 1)."""
+    _check_shares(b1=b1, b2=b2)
+    _check_not_negative(eps=eps)
     return optax.chain(decay, optax.scale_by_adam(b1, b2, eps), optax.scale_by_learning_rate(rate))
 
 
@@ -56,11 +67,18 @@ def adamw(
     rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> Transform:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2)."""
+    _check_shares(b1=b1, b2=b2)
+    _check_not_negative(eps=eps)
     return optax.chain(optax.scale_by_adam(b1, b2, eps), decay, optax.scale_by_learning_rate(rate))
 
 
 def lamb(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-6) -> Transform:
-    """AdamW whose update of each tensor gets the tensor's own norm (You et al. 2020, algorithm 2)."""
+    """AdamW whose update of each tensor gets the tensor's own norm (You et al. 2020, algorithm 2, phi = identity).
+
+    A tensor whose norm is 0 takes the plain update.
+    """
+    _check_shares(b1=b1, b2=b2)
+    _check_not_negative(eps=eps)
     return optax.chain(
         optax.scale_by_adam(b1, b2, eps), decay, optax.scale_by_trust_ratio(), optax.scale_by_learning_rate(rate)
     )
@@ -71,14 +89,19 @@ def lars(
 ) -> Transform:
     """SGD whose gradient of each tensor is scaled by ``trust_coefficient ||p|| / ||g||`` (You et al. 2017).
 
-    Tensors of one dimension, biases and normalisation scales, take the plain gradient.
+    Here g includes weight decay, so the ratio's denominator is ``||g + decay p||`` where the paper's algorithm 1
+    has ``||g|| + decay ||p||``. Tensors of one dimension, biases and normalisation scales, take the plain gradient,
+    and so does a tensor whose norm is 0.
     """
+    _check_shares(momentum=momentum)
+    _check_not_negative(trust_coefficient=trust_coefficient)
     trust = optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient), _is_matrix)
     return optax.chain(decay, trust, optax.scale_by_learning_rate(rate), optax.trace(decay=momentum))
 
 
 def lion(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.99) -> Transform:
     """The sign of an interpolated momentum (Chen et al. 2023, algorithm 2)."""
+    _check_shares(b1=b1, b2=b2)
     return optax.chain(optax.scale_by_lion(b1, b2), decay, optax.scale_by_learning_rate(rate))
 
 
@@ -100,26 +123,39 @@ def muon(
     update is scaled by ``sqrt(max(1, rows / columns))`` of the outputs-by-inputs matrix, or with
     ``consistent_rms`` to that root mean square for every shape (Liu et al. 2025).
     """
-    from optax.contrib import MuonDimensionNumbers
-    from optax.contrib import muon as optax_muon
+    _check_shares(beta=beta, b1=b1, b2=b2)
+    _check_not_negative(eps=eps)
+    if newton_schulz_steps < 1:
+        raise ValueError(f"newton_schulz_steps must be >= 1, got {newton_schulz_steps}")
+    if consistent_rms is not None and consistent_rms <= 0.0:
+        raise ValueError(f"consistent_rms must be > 0, got {consistent_rms}")
+    from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
-    def dimensions(params: PyTree) -> PyTree:
-        return jax.tree.map(
-            lambda p: MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1) if p.ndim >= 2 else None, params
-        )
+    def dimensions(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda p: MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1), tree)
 
-    descent = optax_muon(
-        learning_rate=1.0,
-        beta=beta,
-        nesterov=nesterov,
-        ns_steps=newton_schulz_steps,
-        consistent_rms=consistent_rms,
-        adam_b1=b1,
-        adam_b2=b2,
-        eps=eps,
-        muon_weight_dimension_numbers=dimensions,
+    # Of optax's Muon only the iteration: its momentum has a bias correction that Jordan's has not, and keeps state.
+    newton_schulz = scale_by_muon(
+        ns_steps=newton_schulz_steps, beta=0.0, nesterov=False, weight_dimension_numbers=dimensions
     )
-    return optax.chain(descent, optax.scale(-1.0), decay, optax.scale_by_learning_rate(rate))
+
+    def size(u: Array) -> float:
+        outputs, inputs = u.shape[-1], math.prod(u.shape[:-1])
+        if consistent_rms is None:
+            return math.sqrt(max(1.0, outputs / inputs))
+        return consistent_rms * math.sqrt(max(outputs, inputs))
+
+    def orthogonal(updates: PyTree, params: PyTree) -> PyTree:
+        updates, _ = newton_schulz.update(updates, newton_schulz.init(updates))
+        return jax.tree.map(lambda u: size(u) * u, updates)
+
+    matrices = optax.chain(optax.trace(decay=beta, nesterov=nesterov), optax.stateless(orthogonal))
+    others = optax.scale_by_adam(b1, b2, eps)
+    descent = optax.partition(
+        {"matrix": matrices, "other": others},
+        lambda params: jax.tree.map(lambda p: "matrix" if p.ndim > 1 else "other", params),
+    )
+    return optax.chain(descent, decay, optax.scale_by_learning_rate(rate))
 
 
 OPTIMIZERS: dict[str, Callable[..., Transform]] = {
@@ -158,9 +194,9 @@ def with_rules(
       ConfigError: a rule is wrong or matches nothing, or a value is out of range.
     """
     per_parameter.check_rules(rules, params, f"{where}.rules")
-    if weight_decay < 0:
+    if not 0.0 <= weight_decay < math.inf:
         raise ConfigError(f"{where}.weight_decay: must be >= 0, got {weight_decay}")
-    if clip_global_norm is not None and clip_global_norm <= 0:
+    if clip_global_norm is not None and not clip_global_norm > 0.0:
         raise ConfigError(f"{where}.clip_global_norm: must be > 0, got {clip_global_norm}")
 
     def each(name: str, default: Any) -> PyTree:
@@ -189,6 +225,18 @@ def _per_parameter(function: Callable[[Array, Array, float], Array], settings: P
         )
 
     return optax.stateless(apply)
+
+
+def _check_shares(**values: float) -> None:
+    for name, value in values.items():
+        if not 0.0 <= value < 1.0:
+            raise ValueError(f"{name} must be in [0, 1), got {value}")
+
+
+def _check_not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if not 0.0 <= value < math.inf:
+            raise ValueError(f"{name} must be a number >= 0, got {value}")
 
 
 def _is_matrix(params: PyTree) -> PyTree:

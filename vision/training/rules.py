@@ -1,5 +1,6 @@
 """Settings per parameter, chosen by regular expressions over parameter paths such as ``hidden_0/kernel``."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -32,8 +33,8 @@ def check_rules(rules: Sequence[Rule], params: PyTree, where: str) -> None:
     """Holds rules against the parameters they are for.
 
     Raises:
-      ConfigError: a rule that is not ``(regex, {setting: value})``, an unknown setting, a wrong type, or a
-        regex that does not compile or matches no parameter.
+      ConfigError: a rule that is not ``(regex, {setting: value})``, an unknown setting, a wrong type, a negative
+        or infinite number, or a regex that does not compile or matches no parameter.
     """
     paths = paths_of(params)
     for position, rule in enumerate(rules):
@@ -52,6 +53,8 @@ def check_rules(rules: Sequence[Rule], params: PyTree, where: str) -> None:
             kinds = (bool,) if SETTINGS[name] is bool else (int, float)
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 raise ConfigError(f"{here}.{name}: expected {SETTINGS[name].__name__}, got {value!r}")
+            if not 0.0 <= value < math.inf:
+                raise ConfigError(f"{here}.{name}: must be a number >= 0, got {value!r}")
 
 
 def check_pattern(pattern: str, paths: Sequence[str], where: str) -> None:
@@ -61,8 +64,9 @@ def check_pattern(pattern: str, paths: Sequence[str], where: str) -> None:
     except re.error as error:
         raise ConfigError(f"{where}: {pattern!r} is no regular expression: {error}") from error
     if not matched:
+        words = [*paths, *(part for path in paths for part in path.split("/"))]
         raise ConfigError(
-            f"{where}: {pattern!r} matches no parameter{did_you_mean(pattern, paths)}; parameters: {', '.join(paths)}"
+            f"{where}: {pattern!r} matches no parameter{did_you_mean(pattern, words)}; known: {', '.join(paths)}"
         )
 
 
@@ -85,8 +89,11 @@ def layerwise_rules(layers: Sequence[str], decay: float, params: PyTree, where: 
       where: the place in the config, for messages.
 
     Raises:
-      ConfigError: a regex matches no parameter, or a parameter belongs to no layer.
+      ConfigError: a regex matches no parameter, its group no number, a parameter belongs to no layer, or ``decay``
+        is not in (0, 1].
     """
+    if not 0.0 < decay <= 1.0:
+        raise ConfigError(f"{where}: the decay from layer to layer must be in (0, 1], got {decay}")
     paths = paths_of(params)
     ranks: dict[str, tuple[int, int]] = {}
     for position, pattern in enumerate(layers):
@@ -94,7 +101,13 @@ def layerwise_rules(layers: Sequence[str], decay: float, params: PyTree, where: 
         for path in paths:
             match = re.search(pattern, path)
             if match and path not in ranks:
-                ranks[path] = (position, int(match.group(1)) if match.groups() else 0)
+                number = match.group(1) if match.groups() else "0"
+                if number is None or not number.isdecimal():
+                    raise ConfigError(
+                        f"{where}[{position}]: the group of {pattern!r} must match a number, got {number!r} in "
+                        f"{path}; write (?:...) for a group that counts no layers"
+                    )
+                ranks[path] = (position, int(number))
     homeless = [path for path in paths if path not in ranks]
     if homeless:
         raise ConfigError(f"{where}: no layer for {', '.join(homeless)}")

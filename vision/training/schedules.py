@@ -16,7 +16,11 @@ def constant(peak: float, total: int, steps: Steps) -> optax.Schedule:
 
 def step(peak: float, total: int, steps: Steps, *, at: tuple[Duration, ...], factor: float = 0.1) -> optax.Schedule:
     """Multiplied by ``factor`` at each of the given times, counted from the end of the warm-up."""
-    return optax.piecewise_constant_schedule(peak, {steps(when, f"at[{i}]"): factor for i, when in enumerate(at)})
+    scales: dict[int, float] = {}
+    for index, when in enumerate(at):
+        boundary = steps(when, f"at[{index}]")
+        scales[boundary] = scales.get(boundary, 1.0) * factor  # two times may be one step in a short training
+    return optax.piecewise_constant_schedule(peak, scales)
 
 
 def cosine(peak: float, total: int, steps: Steps, *, final: float = 0.0) -> optax.Schedule:
@@ -33,7 +37,10 @@ def exponential(
     peak: float, total: int, steps: Steps, *, every: Duration, factor: float = 0.9, staircase: bool = False
 ) -> optax.Schedule:
     """``peak * factor ** (t / every)``, in whole powers with ``staircase``."""
-    return optax.exponential_decay(peak, max(steps(every, "every"), 1), factor, staircase=staircase)
+    period = steps(every, "every")
+    if not period or factor <= 0.0:
+        raise ValueError(f"every and factor must be above 0, got {every} and {factor}")
+    return optax.exponential_decay(peak, period, factor, staircase=staircase)
 
 
 def one_cycle(
@@ -47,10 +54,15 @@ def one_cycle(
 ) -> optax.Schedule:
     """Cosine from ``peak / initial_divisor`` up to ``peak``, then down to the initial value over ``final_divisor``.
 
-    Smith and Topin 2018; ``rise`` is the share of the steps that go up.
+    Smith and Topin 2018. ``rise`` is the share of the steps that go up: the peak is at step ``int(rise * total)``,
+    the last value at step ``total``, one after the last update, as in the other schedules. PyTorch's OneCycleLR
+    has both one step earlier; it gives these values for ``total_steps = total + 1`` and ``pct_start = (int(rise *
+    total) + 1) / (total + 1)``.
     """
     if not 0.0 < rise < 1.0:
         raise ValueError(f"rise must be in (0, 1), got {rise}")
+    if initial_divisor <= 0.0 or final_divisor <= 0.0:
+        raise ValueError(f"the divisors must be above 0, got {initial_divisor} and {final_divisor}")
     return optax.cosine_onecycle_schedule(max(total, 1), peak, rise, initial_divisor, final_divisor)
 
 

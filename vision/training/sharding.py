@@ -47,7 +47,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def state_shardings(state: PyTree, mesh: Mesh, rules: Sequence[TacticRule], where: str) -> PyTree:
+def state_shardings(state: PyTree, mesh: Mesh, rules: Sequence[Any], where: str) -> PyTree:
     """Resolves ``(regex, tactic)`` rules over a state of shapes; init, step and restore share the result.
 
     The first rule that matches a path such as ``params/head/kernel`` or ``opt_state/0/mu/head/kernel`` decides;

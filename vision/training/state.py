@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Key
 
 from vision.objectives.base import Objective
 
@@ -18,13 +18,13 @@ class TrainState:
     """All that a step carries, and all that a checkpoint must hold.
 
     Attributes:
-      step: number of updates done, int32.
+      step: number of updates done, an int32 scalar.
       params: what the optimizer trains.
       extra: what the objective carries beside them: batch statistics, averages, teachers.
       opt_state: the optimizer's.
     """
 
-    step: Int[Array, ""]
+    step: PyTree  # not Int[Array, ""]: shapes, shardings and digests of a state are TrainStates too
     params: PyTree
     extra: PyTree
     opt_state: PyTree
@@ -53,5 +53,6 @@ def create(
     objective: Objective, optimizer: optax.GradientTransformation, batch_spec: PyTree, key: Key[Array, ""]
 ) -> TrainState:
     """Returns the state before the first step. Call it under ``jit`` so that no two leaves share a buffer."""
-    params, extra = objective.init(key, batch_spec)
+    # A weakly typed leaf, such as the logarithm of a Python float, would make the second step another program.
+    params, extra = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), objective.init(key, batch_spec))
     return TrainState(jnp.zeros((), jnp.int32), params, extra, optimizer.init(params))

@@ -1,0 +1,80 @@
+"""Measures the house against its aims: the start, what the loop adds to a step, what a save costs.
+
+start       import times, and the time from launching the quickstart to the end of its first dispatch, in fresh
+            processes, with an empty and with a filled compilation cache
+loop        time per step inside training against the bare compiled step, with 1 and 100 steps a dispatch
+checkpoint  how long a save holds training up, its time to disk, its size, the time of a restore
+
+The table goes to standard output, progress to standard error, and everything with the machine, the versions and
+each single repeat to --out. What is written while measuring goes to a temporary folder (TMPDIR chooses where) that
+is removed. A missed aim is marked in the table; the exit code is 0 all the same, as times depend on the machine.
+"""
+
+import importlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vision import program
+from vision.errors import UserError
+
+SUITES = ("start", "loop", "checkpoint")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line, measures, prints the table and writes the file."""
+    parser = program.Parser(__doc__)
+    parser.add_argument(
+        "--suite", action="append", choices=SUITES, help="what to measure (may be repeated; default: all)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, metavar="N", help="of every measurement (default: start 5, loop 25, checkpoint 12)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/benchmark.json"),
+        metavar="FILE.json",
+        help="where the numbers are written (default: runs/benchmark.json)",
+    )
+    parser.add_argument("--quick", action="store_true", help="run everything at its smallest; the times say nothing")
+    args = parser.read(argv)
+    if args.repeats is not None and args.repeats < 1:
+        parser.error(f"--repeats: must be at least 1, got {args.repeats}")
+    result = measure(args.suite or SUITES, repeats=args.repeats, quick=args.quick, out=args.out)
+    program.finish(result, as_json=args.json)
+    return 0
+
+
+def measure(suites: Sequence[str], *, repeats: int | None, quick: bool, out: Path) -> dict[str, Any]:
+    """Runs suites, prints their table, writes and returns ``{"machine", "quick", "rows"}``.
+
+    Raises:
+      UserError: the file cannot be written, or a measured program failed.
+    """
+    program.prepare_jax()
+    from tools.benchmarks import machine, rows
+    from vision.training.workdir import write_json
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror or error}") from error
+    here = machine.describe()
+    measured: list[rows.Row] = []
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
+        settings = rows.Settings(Path(scratch), repeats, quick)
+        for suite in SUITES:
+            if suite in suites:
+                measured += importlib.import_module(f"tools.benchmarks.{suite}").run(settings)
+    print(f"{machine.lines(here)}\n\n{rows.table(measured)}", flush=True)
+    result = {"machine": here, "quick": quick, "rows": [row.as_json() for row in measured]}
+    write_json(out, result)
+    print(f"written to {out}", file=sys.stderr)
+    return result
+
+
+if __name__ == "__main__":
+    program.run(main)

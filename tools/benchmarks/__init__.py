@@ -1,0 +1,1 @@
+"""What ``tools/benchmark.py`` measures: one module for each suite, each with ``run(settings) -> rows``."""
