@@ -77,6 +77,11 @@ def mesh_of(count: int, **axes: int) -> jax.sharding.Mesh:
 
 @pytest.fixture
 def tiny_config() -> ml_collections.ConfigDict:
+    """A config of one's own to change; see :func:`tiny`."""
+    return tiny()
+
+
+def tiny() -> ml_collections.ConfigDict:
     """A run of a few steps on the digits that has everything a run can have."""
     return ml_collections.ConfigDict(
         {

@@ -38,11 +38,14 @@ def build(params, name="sgd", **options) -> optax.GradientTransformation:
 
 
 def trajectory(params, gradients, optimizer) -> list:
-    state, path = optimizer.init(params), []
-    update = jax.jit(optimizer.update)
+    @jax.jit
+    def step(params, state, gradient):
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state, path = jax.jit(optimizer.init)(params), []
     for gradient in gradients:
-        updates, state = update(gradient, state, params)
-        params = optax.apply_updates(params, updates)
+        params, state = step(params, state, gradient)
         path.append(params)
     return path
 
@@ -97,3 +100,234 @@ def test_trajectory_is_that_of_the_reference(case):
     for step, (ours, reference) in enumerate(zip(path, case["trajectory"], strict=True)):
         for name, value in reference.items():
             np.testing.assert_allclose(ours[name], value, rtol=1e-5, atol=1e-6, err_msg=f"{name} after step {step + 1}")
+
+
+@pytest.mark.parametrize("name", ["lamb", "lars"])
+def test_trust_ratio_lets_a_tensor_of_zeros_start(name):
+    params, gradients = {"kernel": jnp.zeros((4, 3))}, {"kernel": jnp.full((4, 3), 2.0)}
+    plain_step = {"lamb": RATE * 1.0, "lars": RATE * 2.0}[name]  # Adam's first step is the sign, SGD's the gradient
+    assert_close(after_one_step(params, gradients, name), {"kernel": jnp.full((4, 3), -plain_step)})
+
+
+def test_muon_takes_a_convolution_as_the_matrix_of_its_inputs_and_outputs(network, gradients):
+    options = {"name": "muon", "nesterov": False}
+    kernel, gradient = network["stem"]["kernel"], gradients["stem"]["kernel"]
+    whole = after_one_step({"kernel": kernel}, {"kernel": gradient}, **options)
+    matrix = after_one_step({"kernel": kernel.reshape(18, 4)}, {"kernel": gradient.reshape(18, 4)}, **options)
+    assert_close({"kernel": whole["kernel"].reshape(18, 4)}, matrix)
+    singular = np.linalg.svd(np.asarray(kernel - whole["kernel"]).reshape(18, 4) / RATE, compute_uv=False)
+    assert singular.min() > 0.6
+    assert singular.max() < 1.3  # Jordan et al.: the iteration leaves them around 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_learning_rate_follows_the_schedule(name):
+    params, gradients = arrays(GOLDEN["params"]), list(map(arrays, GOLDEN["gradients"]))
+    update = functools.partial(OPTIMIZERS[name], decay=optax.identity())
+    path = trajectory(params, gradients[:3], update(rate=lambda count: jnp.where(count == 0, RATE, 0.0)))
+    # Momentum may coast where the learning rate is inside it; nothing else may move at rate 0.
+    assert all(np.any(path[0][leaf] != params[leaf]) for leaf in params)
+    if name != "lars":
+        assert_close(path[2], path[0], rtol=0, atol=0)
+
+
+# Rules per parameter.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_optimizer_leaves_frozen_parameters_alone_and_keeps_nothing_for_them(name, network, gradients):
+    rules = [("^block_0/", {"freeze": True}), ("stem/bias", {"freeze": True})]
+    optimizer = build(network, name, rules=rules, weight_decay=0.1, clip_global_norm=1.0)
+    before, after = flat(network), flat(trajectory(network, [gradients] * 3, optimizer)[-1])
+    frozen = {"block_0/kernel", "block_0/bias", "stem/bias"}
+    for path in before:
+        assert np.all(np.isfinite(after[path])), path
+        assert np.array_equal(before[path], after[path]) == (path in frozen), path
+    kept = [leaf.size for leaf in jax.tree.leaves(optimizer.init(network)) if leaf.ndim]
+    trained = [value.size for path, value in before.items() if path not in frozen]
+    assert set(kept) <= set(trained)  # no two sizes are alike, so a size tells whose state it is
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_frozen_parameters_change_nothing_for_the_others(name, network, gradients):
+    rules = [("^block_0/", {"freeze": True})]
+    whole = trajectory(network, [gradients] * 2, build(network, name, rules=rules, clip_global_norm=0.5))[-1]
+    rest = {key: value for key, value in network.items() if key != "block_0"}
+    alone = trajectory(rest, [{key: gradients[key] for key in rest}] * 2, build(rest, name, clip_global_norm=0.5))[-1]
+    assert_close({key: whole[key] for key in rest}, alone, rtol=1e-6)
+
+
+def test_everything_frozen_trains_nothing(network, gradients):
+    frozen = after_one_step(network, gradients, "adamw", rules=[(".", {"freeze": True})], clip_global_norm=1.0)
+    assert_close(frozen, network, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_learning_rate_scale_scales_the_step_of_its_parameter_only(name, network, gradients):
+    usual = after_one_step(network, gradients, name, weight_decay=0.1)
+    rules = [("head/kernel", {"learning_rate_scale": 0.25}), ("stem", {"learning_rate_scale": 0.0})]
+    scaled = after_one_step(network, gradients, name, weight_decay=0.1, rules=rules)
+    factors = {"head/kernel": 0.25, "stem/kernel": 0.0, "stem/bias": 0.0}
+    before, usual = flat(network), flat(usual)
+    expected = {path: before[path] + factors.get(path, 1.0) * (usual[path] - before[path]) for path in before}
+    for path, value in flat(scaled).items():
+        np.testing.assert_allclose(value, expected[path], rtol=1e-5, atol=1e-6, err_msg=path)
+
+
+def test_weight_decay_of_a_rule_replaces_the_common_one(network, gradients):
+    rules = [("bias$", {"weight_decay": 0.0}), ("head/", {"weight_decay": 0.5})]
+    stepped = flat(after_one_step(network, gradients, weight_decay=0.1, rules=rules))
+    gradients = flat(gradients)
+    for path, value in flat(network).items():
+        decay = 0.0 if path.endswith("bias") else 0.5 if path.startswith("head") else 0.1
+        np.testing.assert_allclose(
+            stepped[path], value - RATE * (gradients[path] + decay * value), rtol=1e-5, err_msg=path
+        )
+
+
+def test_first_rule_that_has_a_setting_decides_it():
+    rules = [
+        ("head", {"learning_rate_scale": 0.1}),
+        ("kernel", {"learning_rate_scale": 0.5, "weight_decay": 0.2}),
+        (".", {"weight_decay": 0.3, "freeze": True}),
+    ]
+    both = lambda path: tuple(setting(rules, path, name, None) for name in ("learning_rate_scale", "weight_decay"))  # noqa: E731
+    assert both("head/kernel") == (0.1, 0.2)
+    assert both("stem/kernel") == (0.5, 0.2)
+    assert both("head/bias") == (0.1, 0.3)
+    assert both("stem/bias") == (None, 0.3)
+    assert setting(rules[:2], "head/bias", "freeze", False) is False
+
+
+def test_clipping_bounds_the_norm_of_all_trained_parameters_together(network, gradients):
+    rules = [("block_0", {"freeze": True})]
+    flat_gradients = flat(gradients)
+    norm = math.sqrt(sum(np.sum(g**2) for path, g in flat_gradients.items() if "block_0" not in path))
+    for bound, factor in ((0.5, 0.5 / norm), (2 * norm, 1.0)):
+        stepped = flat(after_one_step(network, gradients, rules=rules, clip_global_norm=bound))
+        for path, value in flat(network).items():
+            expected = value - RATE * factor * flat_gradients[path] if "block_0" not in path else value
+            np.testing.assert_allclose(stepped[path], expected, rtol=1e-5, atol=1e-7, err_msg=path)
+
+
+def test_clipping_does_not_count_the_weight_decay(network):
+    nothing = jax.tree.map(jnp.zeros_like, network)
+    stepped = after_one_step(network, nothing, weight_decay=0.5, clip_global_norm=1e-3)
+    assert_close(stepped, jax.tree.map(lambda p: p - RATE * 0.5 * p, network))
+
+
+# Layer-wise learning rates.
+
+
+def blocks(count: int) -> dict:
+    leaf = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    return {"embedding": leaf, **{f"block_{i}": leaf for i in range(count)}, "norm": leaf, "head": leaf}
+
+
+def test_layerwise_decay_counts_layers_from_the_head_in_numeric_order():
+    params = blocks(12)
+    rules = layerwise_rules(("^embedding/", r"^block_(\d+)/", "^(?:norm|head)/"), 0.5, params, "here")
+    scale = lambda path: setting(rules, path, "learning_rate_scale", None)  # noqa: E731
+    assert scale("head/kernel") == scale("norm/bias") == 1.0
+    for block in range(12):  # block_11 is one below the head, block_0 twelve, the embedding thirteen
+        assert scale(f"block_{block}/kernel") == scale(f"block_{block}/bias") == 0.5 ** (12 - block)
+    assert scale("embedding/kernel") == 0.5**13
+
+
+def test_layerwise_decay_reaches_the_step_and_a_rule_overrides_it():
+    params = blocks(3)
+    ones = jax.tree.map(jnp.ones_like, params)
+    layers = {"decay": 0.5, "layers": ("^embedding/", r"^block_(\d+)/", "^(?:norm|head)/")}
+    rules = [("block_1/bias", {"learning_rate_scale": 3.0})]
+    moved = flat(jax.tree.map(jnp.subtract, params, after_one_step(params, ones, rules=rules, layerwise_decay=layers)))
+    scales = {"embedding": 0.0625, "block_0": 0.125, "block_1": 0.25, "block_2": 0.5, "norm": 1.0, "head": 1.0}
+    for path, value in moved.items():
+        scale = 3.0 if path == "block_1/bias" else scales[path.split("/")[0]]
+        np.testing.assert_allclose(value, RATE * scale, rtol=1e-5, err_msg=path)
+
+
+@pytest.mark.parametrize(
+    ("layers", "decay", "message"),
+    [
+        (("^embedding/", r"^block_(\d+)/", "^norm/"), 0.5, "no layer for head/bias, head/kernel"),
+        (("^embedding/", "^blocks/", "."), 0.5, "'^blocks/' matches no parameter"),
+        (("^embedding/", "^(block|norm|head)"), 0.5, "must match a number, got 'block'"),
+        (("^(embedding)?", "."), 0.5, "must match a number, got None"),
+        ((".",), 1.5, "must be in (0, 1], got 1.5"),
+        ((".",), 0.0, "must be in (0, 1], got 0.0"),
+    ],
+)  # fmt: skip
+def test_layers_that_make_no_order_are_refused(layers, decay, message):
+    with pytest.raises(ConfigError) as caught:
+        build(blocks(2), layerwise_decay={"decay": decay, "layers": layers})
+    assert "config.optimizer.layerwise_decay.layers" in str(caught.value)
+    assert message in str(caught.value)
+
+
+# What cannot be is refused in one line that says where.
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ([("bias", {}), ("hede/kernel", {"freeze": True})],
+         "rules[1]: 'hede/kernel' matches no parameter; did you mean 'head/kernel'?"),
+        ([("^Stem/kernel$", {"freeze": True})], "did you mean 'stem/kernel'?"),
+        ([("block_(", {"freeze": True})], "rules[0]: 'block_(' is no regular expression"),
+        ([("head", {"weight_decy": 0.0})], "rules[0].weight_decy: unknown setting; did you mean 'weight_decay'?"),
+        ([("head", {"freeze": 1})], "rules[0].freeze: expected bool, got 1"),
+        ([("head", {"weight_decay": True})], "rules[0].weight_decay: expected float, got True"),
+        ([("head", {"weight_decay": "0.1"})], "rules[0].weight_decay: expected float, got '0.1'"),
+        ([("head", {"weight_decay": -0.1})], "rules[0].weight_decay: must be a number >= 0, got -0.1"),
+        ([("head", {"learning_rate_scale": -1})], "rules[0].learning_rate_scale: must be a number >= 0, got -1"),
+        ([("head", {"learning_rate_scale": math.inf})], "rules[0].learning_rate_scale: must be a number >= 0, got inf"),
+        ([("head", {"learning_rate_scale": math.nan})], "rules[0].learning_rate_scale: must be a number >= 0, got nan"),
+    ],
+)  # fmt: skip
+def test_rule_that_cannot_be_is_refused(network, rules, message):
+    with pytest.raises(ConfigError) as caught:
+        build(network, rules=rules)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_rule_of_a_wrong_form_is_refused(network):
+    with pytest.raises(ConfigError, match="rules"):
+        build(network, rules=[("head",)])
+    with pytest.raises(ConfigError, match="rules"):
+        build(network, rules=[("head", 0.1)])
+
+
+IMPOSSIBLE = {
+    "sgd": [{"momentum": 1.5}, {"momentum": -0.1}, {"nesterov": True}],
+    "adagrad": [{"initial_accumulator": -0.1}, {"eps": -1.0}],
+    "rmsprop": [{"smoothing": 1.0}, {"momentum": 1.5}, {"eps": -1.0}],
+    "adam": [{"b1": 1.5}, {"b2": 1.0}, {"eps": -1.0}],
+    "adamw": [{"b1": -0.1}, {"b2": 1.0}, {"eps": -1.0}],
+    "lamb": [{"b1": 1.0}, {"b2": 1.5}, {"eps": -1.0}],
+    "lars": [{"momentum": 1.5}, {"trust_coefficient": -0.001}],
+    "lion": [{"b1": 1.0}, {"b2": -0.1}],
+    "muon": [{"beta": 1.5}, {"b1": 1.0}, {"b2": 1.0}, {"newton_schulz_steps": 0}, {"consistent_rms": 0.0}],
+}
+
+
+def test_no_optimizer_is_without_its_impossible_values():
+    assert set(IMPOSSIBLE) == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize(("name", "options"), [(name, each) for name in IMPOSSIBLE for each in IMPOSSIBLE[name]])
+def test_impossible_value_is_refused_by_name(name, options, network):
+    with pytest.raises(ConfigError, match=f"config.optimizer: .*{next(iter(options))}"):
+        build(network, name, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"weight_decay": -0.1}, "weight_decay: must be >= 0"),
+     ({"clip_global_norm": 0.0}, "clip_global_norm: must be > 0"),
+     ({"weight_decay": math.nan}, "weight_decay: must be >= 0"),
+     ({"clip_global_norm": math.nan}, "clip_global_norm: must be > 0")],
+)  # fmt: skip
+def test_impossible_common_value_is_refused_by_name(options, message, network):
+    with pytest.raises(ConfigError, match=f"config.optimizer.{message}"):
+        build(network, **options)

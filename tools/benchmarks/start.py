@@ -16,7 +16,7 @@ WARM_AIM = 8.0
 def run(settings: Settings) -> list[Row]:
     """Times imports and first steps, alternating what is compared."""
     repeats = settings.times(5)
-    say(f"start: {repeats} x (import jax, import the loop, first step cold, first step warm)")
+    say(f"start: {repeats} x (import jax, import the loop, first step with an empty and a filled cache)")
     scratch = settings.scratch / "start"
     _first_step(scratch / "before", None)  # prepares the data set, compiles Python's bytecode
     bare, loop, cold, warm = [], [], [], []

@@ -4,7 +4,7 @@ import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ PyTree = Any
 Value = float | np.ndarray
 
 
+@runtime_checkable
 class State(Protocol):
     """The part of a train state that evaluators read."""
 
@@ -90,4 +91,4 @@ def summed(
 
 
 def _exact_sum(*arrays: np.ndarray) -> np.ndarray:
-    return np.sum(np.stack(arrays).astype(np.float64), axis=0)
+    return np.asarray(np.sum(np.stack(arrays).astype(np.float64), axis=0))

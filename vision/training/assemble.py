@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from vision import models
 from vision.config.calling import call
-from vision.config.duration import steps_of
+from vision.config.duration import Duration, steps_of
 from vision.data import augment, tfds_source
 from vision.data.pipeline import Pipeline, evaluation_pipeline, training_pipeline
 from vision.data.prepare import Prepare, make_prepare
@@ -64,7 +64,7 @@ class Experiment:
     steps: TrainStep
     total_steps: int
 
-    def steps_of(self, duration: Mapping[str, float] | None, path: str) -> int | None:
+    def steps_of(self, duration: Duration | None, path: str) -> int | None:
         """Returns a duration of the config in steps, or None."""
         if duration is None:
             return None

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -54,15 +55,19 @@ class RunLog:
         if not active:
             return
         self._metrics_path = workdir / "metrics.jsonl"
-        truncate_metrics(self._metrics_path, start_step)
-        self._metrics = _open(self._metrics_path)
-        self._text = _open(workdir / "log.txt")
-        if tensorboard:
-            from tensorboardX import SummaryWriter
+        with ExitStack() as stack:
+            truncate_metrics(self._metrics_path, start_step)
+            self._metrics = stack.enter_context(_open(self._metrics_path))
+            self._text = stack.enter_context(_open(workdir / "log.txt"))
+            if tensorboard:
+                from tensorboardX import SummaryWriter
 
-            self._tensorboard = SummaryWriter(str(workdir), purge_step=start_step + 1)
-        if wandb:
-            self._wandb = _start_wandb(wandb, workdir, config or {})
+                self._tensorboard = SummaryWriter(str(workdir), purge_step=start_step + 1)
+                stack.callback(self._tensorboard.close)
+            if wandb:
+                self._wandb = _start_wandb(wandb, workdir, config or {})
+                stack.callback(self._wandb.finish)
+            self._files = stack.pop_all()
         if progress and sys.stderr.isatty():
             self._bar = tqdm(total=total_steps, initial=start_step, unit="step", dynamic_ncols=True, smoothing=0.1)
 
@@ -120,8 +125,9 @@ class RunLog:
             self._bar.write(text, file=sys.stderr)
         else:
             print(text, file=sys.stderr, flush=True)
-        self._text.write(text + "\n")
-        self._text.flush()
+        with suppress(OSError):  # a full disk is reported where results are lost, not for a line of text
+            self._text.write(text + "\n")
+            self._text.flush()
 
     def close(self) -> None:
         """Closes every file."""
@@ -129,12 +135,8 @@ class RunLog:
             return
         if self._bar is not None:
             self._bar.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-        if self._wandb is not None:
-            self._wandb.finish()
-        self._metrics.close()
-        self._text.close()
+        with suppress(OSError):  # on a full disk the lines that could not be written have been reported
+            self._files.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -150,12 +152,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def truncate_metrics(path: Path, step: int) -> None:
-    """Drops every line after ``step``, whole or not at all."""
-    if path.exists():
-        kept = [line for line in read_metrics(path) if line["step"] <= step]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        partial.replace(path)
+    """Drops every line after ``step``, whole or not at all.
+
+    Raises:
+      UserError: the file cannot be read or written.
+    """
+    partial = path.with_suffix(".partial")
+    try:
+        if path.exists():
+            kept = [line for line in read_metrics(path) if line["step"] <= step]
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            partial.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _open(path: Path) -> TextIO:

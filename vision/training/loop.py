@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from vision.config.loading import plain
 from vision.errors import ConfigError, Stopped, TrainingFailed, did_you_mean
@@ -24,7 +25,9 @@ from vision.training.start import where_to_start
 AtStep = Mapping[int, Callable[[], None]]
 
 
-def train(config: Mapping[str, Any], workdir: str | Path, *, at_step: AtStep = {}) -> dict[str, Any]:  # noqa: B006
+def train(
+    config: ConfigDict | Mapping[str, Any], workdir: str | Path, *, at_step: AtStep | None = None
+) -> dict[str, Any]:
     """Trains what a config describes in a folder, from wherever the folder has got to.
 
     Args:
@@ -43,7 +46,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, at_step: AtStep = {
     resolved = resolve(plain(config))
     path = Path(workdir)
     with folder.locked(path) if jax.process_index() == 0 else nullcontext():
-        run = _Run(assemble(resolved), path, at_step)
+        run = _Run(assemble(resolved), path, at_step or {})
         try:
             return run.go()
         finally:
@@ -98,7 +101,11 @@ class _Run:
                     self.at_step.get(self.step, lambda: None)()
                     self._stop_if_asked(interrupt)
             return self._finish()
+        except Stopped:
+            self._report()
+            raise
         except TrainingFailed as error:
+            self._report()
             cure = "try a lower config.optimizer.learning_rate, or pass over such steps with config.on_nonfinite=skip"
             raise TrainingFailed(f"{error}; {self._last_good()}; {cure}") from error
         finally:
@@ -206,10 +213,8 @@ class _Run:
         self.checkpoints.wait()
         result = {"workdir": str(self.path), "step": self.step, "steps": self.total, **self.results}
         if self.first:
-            from vision.analysis import report
-
             folder.write_json(self.path / "summary.json", {**result, "complete": True})
-            report.write(self.path)
+        self._report()
         self.log.note(
             f"done: {self.step} steps, {'; '.join(_readable(name, values) for name, values in self.results.items())}\n"
             f"  run       {self.path}  (look at {self.path / 'report.html'})\n"
@@ -218,6 +223,12 @@ class _Run:
             f"  compare   python -m tools.report {self.path} OTHER_RUN"
         )
         return result
+
+    def _report(self) -> None:
+        if self.first:
+            from vision.analysis import report  # matplotlib is not needed before the end
+
+            report.write(self.path)
 
     def _greet(self, reason: str) -> None:
         count = sum(leaf.size for leaf in jax.tree.leaves(self.experiment.abstract_state.params))

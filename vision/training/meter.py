@@ -1,7 +1,7 @@
 """From the metrics of steps, still on the device, to the lines of metrics.jsonl."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +26,7 @@ class Meter:
     process took up again ends at the same bits.
     """
 
-    def __init__(self, window: Mapping[str, tuple[float, float]], *, step: int, batch_size: int):
+    def __init__(self, window: Mapping[str, Sequence[float]], *, step: int, batch_size: int):
         """Takes up an open window of sums (empty at the start) at a step."""
         self._window: Sums = {name: (float(total), float(count)) for name, (total, count) in window.items()}
         self._batch_size = batch_size

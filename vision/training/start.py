@@ -1,6 +1,6 @@
 """Where training starts, decided here and nowhere else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class Start(NamedTuple):
 
     state: TrainState
     step: int
-    window: Mapping[str, tuple[float, float]]
+    window: Mapping[str, Sequence[float]]
     reason: str
 
 

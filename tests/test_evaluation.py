@@ -1,0 +1,121 @@
+"""Evaluation counts every example once, whatever the batch size, and agrees with scikit-learn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import mesh_of
+from sklearn import metrics as sklearn_metrics
+
+from vision import models
+from vision.data.pipeline import evaluation_pipeline
+from vision.data.prepare import make_prepare
+from vision.data.source import ArraySource
+from vision.evaluation import EVALUATORS
+from vision.evaluation.base import EvalSet
+from vision.evaluation.classification import batch_statistics, metrics
+from vision.objectives import OBJECTIVES
+from vision.objectives.ema import with_ema
+from vision.training.state import TrainState
+
+CLASSES = 7
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 255, (45, 4, 4, 1)).astype(np.uint8)
+LABELS = RANDOM.integers(0, CLASSES, 45).astype(np.int32)
+MODEL = models.build("linear", num_classes=CLASSES, zero_init=False)
+
+
+def state_of(objective):
+    spec = {"image": jax.ShapeDtypeStruct((1, 4, 4, 1), jnp.float32)}
+    params, extra = objective.init(jax.random.key(0), spec)
+    return TrainState(jnp.int32(0), params, extra, ())
+
+
+def run(name, objective, *, batch_size=16, devices=1, **options):
+    source = ArraySource({"image": IMAGES, "label": LABELS}, CLASSES)
+    sharding = jax.sharding.NamedSharding(mesh_of(devices), jax.sharding.PartitionSpec(("data", "fsdp")))
+    pipeline, masks = evaluation_pipeline(source, batch_size=batch_size, sharding=sharding, residency="auto")
+    prepare = make_prepare(mean=None, std=None, augmentation=None, channels=1)
+    evaluator = EVALUATORS[name](EvalSet(pipeline, prepare, masks), objective, **options)
+    return dict(evaluator.run(state_of(objective)))
+
+
+def logits_of(objective):
+    state = state_of(objective)
+    return np.asarray(
+        objective.encode(state.params, state.extra, {"image": jnp.asarray(IMAGES / 255.0, jnp.float32)})["output"]
+    )
+
+
+@pytest.mark.parametrize(("batch_size", "devices"), [(16, 1), (45, 1), (64, 1), (16, 8)])
+def test_metrics_agree_with_scikit_learn_in_any_batch_size(batch_size, devices):
+    objective = OBJECTIVES["classify"](MODEL)
+    got = run("classification", objective, batch_size=batch_size, devices=devices)
+    logits = logits_of(objective).astype(np.float64)
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = np.arange(CLASSES)
+    assert got["accuracy"] == sklearn_metrics.accuracy_score(LABELS, logits.argmax(1))
+    assert got["top5_accuracy"] == sklearn_metrics.top_k_accuracy_score(LABELS, probabilities, k=5, labels=labels)
+    assert np.isclose(got["loss"], sklearn_metrics.log_loss(LABELS, probabilities, labels=labels), rtol=1e-5)
+    np.testing.assert_array_equal(
+        got["confusion"], sklearn_metrics.confusion_matrix(LABELS, logits.argmax(1), labels=labels)
+    )
+
+
+def test_calibration_error_of_a_hand_made_case():
+    """Two bins: confidence 0.9 right 1 of 2, confidence 0.6 right 2 of 2; (2 |0.5 - 0.9| + 2 |1 - 0.6|) / 4 = 0.4."""
+    probabilities = jnp.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    label = jnp.array([0, 1, 0, 0])
+    sums = batch_statistics(jnp.log(probabilities), label, jnp.ones(4), loss="softmax", calibration_bins=15)
+    assert np.isclose(dict(metrics(jax.device_get(sums)))["calibration_error"], 0.4, rtol=1e-5)
+
+
+def test_padding_counts_for_nothing():
+    logits, label = jax.random.normal(jax.random.key(0), (6, 3)), jnp.array([0, 1, 2, 0, 1, 2])
+    mask = jnp.array([1.0, 1, 1, 1, 0, 0])
+    options = {"loss": "softmax", "calibration_bins": 10}
+    padded = batch_statistics(logits, label, mask, **options)
+    plain = batch_statistics(logits[:4], label[:4], mask[:4], **options)
+    for name, value in plain.items():
+        np.testing.assert_allclose(padded[name], value, rtol=1e-6)
+
+
+def test_top5_is_left_out_below_five_classes():
+    sums = batch_statistics(jnp.eye(3), jnp.arange(3), jnp.ones(3), loss="softmax", calibration_bins=5)
+    assert "top5_accuracy" not in dict(metrics(jax.device_get(sums)))
+
+
+def test_sigmoid_loss_is_the_sum_over_classes():
+    objective = OBJECTIVES["classify"](MODEL, loss="sigmoid")
+    got = run("classification", objective, loss="sigmoid")
+    logits, onehot = logits_of(objective).astype(np.float64), np.eye(CLASSES)[LABELS]
+    expected = np.sum(np.logaddexp(0, logits) - onehot * logits, axis=1).mean()
+    assert np.isclose(got["loss"], expected, rtol=1e-5)
+
+
+def test_regression_error_agrees_with_numpy():
+    objective = OBJECTIVES["regress"](MODEL)
+    got = run("regression", objective)
+    output, onehot = logits_of(objective), np.eye(CLASSES)[LABELS]
+    assert np.isclose(got["squared_error"], np.sum((output - onehot) ** 2, axis=1).mean(), rtol=1e-5)
+    assert got["accuracy"] == np.mean(output.argmax(1) == LABELS)
+
+
+def test_evaluators_use_the_average_of_the_parameters_where_there_is_one():
+    objective = with_ema(OBJECTIVES["classify"](MODEL), decay=0.5)
+    state = state_of(objective)
+    moved = state.replace(params=jax.tree.map(jnp.zeros_like, state.params))
+    batch = {"image": jnp.asarray(IMAGES / 255.0, jnp.float32)}
+    one, other = (objective.encode(s.params, s.extra, batch)["output"] for s in (state, moved))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", EVALUATORS)
+def test_contract_documented_and_yields_numbers(name):
+    objective = OBJECTIVES["classify"](MODEL)
+    assert EVALUATORS[name].__doc__
+    values = run(name, objective)
+    assert values
+    for value in values.values():
+        assert isinstance(value, float | np.ndarray)
+        assert np.isfinite(value).all()
