@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from vision.errors import UserError
 
@@ -31,6 +31,14 @@ class Parser(argparse.ArgumentParser):
             )
             self.epilog = "Any key of the config can be set: --config.section.key=value"
 
+    def error(self, message: str) -> NoReturn:
+        """Prints one line and exits with 2."""
+        self.exit(2, f"error: {message}; python -m {self._module()} --help lists what there is\n")
+
+    def _module(self) -> str:
+        main = sys.modules["__main__"].__spec__
+        return main.name if main else self.prog
+
     def read(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
         """Returns the parsed arguments; ``overrides`` holds those of the form ``--config.a.b=value``."""
         arguments = list(sys.argv[1:] if argv is None else argv)
@@ -46,7 +54,9 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
         sys.exit(main(None) or 0)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}" if error.exit_code <= 2 else str(error), file=sys.stderr)
-        sys.exit(error.exit_code)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(error.exit_code)  # threads of a library that failed would write their tracebacks below this line
     except KeyboardInterrupt:
         print("stopped; nothing was running that needed saving", file=sys.stderr)
         sys.exit(130)
@@ -66,9 +76,10 @@ def prepare_jax() -> None:
 
     ``JAX_COMPILATION_CACHE_DIR`` names another folder, ``JAX_ENABLE_COMPILATION_CACHE=false`` turns it off.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home / "functional-vision" / "xla"))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(home / "functional-vision" / "xla")
+        os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
     if "XLA_FLAGS" not in os.environ:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

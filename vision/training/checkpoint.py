@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ PyTree = Any
 Note = Callable[[str], None]
 # Truncated files surface from Orbax and TensorStore as ValueError, OSError, KeyError and, in places, bare Exception.
 _UNREADABLE = Exception
+_NOT_SAVED = (OSError, ValueError, RuntimeError)
+_SPARE_BYTES = 2**20  # metadata, and files that grow beside the checkpoint
 
 
 class Damaged(UserError):
@@ -51,7 +54,7 @@ class Checkpoints:
           note: where problems are reported that did not stop anything.
           read_only: neither create nor clean up.
         """
-        absl_logging.set_verbosity(absl_logging.ERROR)
+        absl_logging.set_verbosity(absl_logging.FATAL)  # what fails in Orbax's threads is raised again here
         self.directory = Path(directory).absolute()
         self._note = note
         self._metric = best
@@ -96,8 +99,11 @@ class Checkpoints:
           UserError: this or the previous save failed, for instance on a full disk.
         """
         sums = digests(state)
+        self.wait()
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        if shutil.disk_usage(self.directory).free < size + _SPARE_BYTES:
+            raise self._not_saved(step, OSError(f"the disk is full, {size / 2**20:.1f} MiB are needed"))
         try:
-            self._manager.wait_until_finished()
             arrays = {
                 path_of(path): {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
                 for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]
@@ -114,7 +120,7 @@ class Checkpoints:
                 metrics=ranked,
                 force=True,
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except _NOT_SAVED as error:
             raise self._not_saved(step, error) from error
 
     def wait(self) -> None:
@@ -126,12 +132,13 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
-        except (OSError, ValueError, RuntimeError) as error:
+        except _NOT_SAVED as error:
             raise self._not_saved(None, error) from error
 
     def close(self) -> None:
-        """Ends the background work; a failed save has been reported by :meth:`wait`."""
-        self._manager.close()
+        """Ends the background work. A save that fails only now is not reported: call :meth:`wait` first to know."""
+        with suppress(*_NOT_SAVED):
+            self._manager.close()
 
     def _not_saved(self, step: int | None, error: Exception) -> UserError:
         what = "a checkpoint" if step is None else f"the checkpoint of step {step}"

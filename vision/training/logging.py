@@ -101,6 +101,8 @@ class RunLog:
         if self._bar is not None:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update(step - self._bar.n)
+            if force:
+                self._bar.refresh()
             return
         now = time.monotonic()
         if force or now - self._last_line >= _SECONDS_BETWEEN_LINES:
