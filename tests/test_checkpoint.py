@@ -129,7 +129,10 @@ def test_digest_is_the_documented_function():
 
     values = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
     position = np.arange(21, dtype=np.uint32)
-    sums = [np.sum(mix(values.view(np.uint32).ravel() ^ mix(position + np.uint32(salt))), dtype=np.uint32) for salt in (0x9E3779B9, 0x85EBCA6B)]  # fmt: skip
+    sums = [
+        np.sum(mix(values.view(np.uint32).ravel() ^ mix(position + np.uint32(salt))), dtype=np.uint32)
+        for salt in (0x9E3779B9, 0x85EBCA6B)
+    ]
     assert as_text(digests(jnp.asarray(values)))[""] == f"{sums[0]:08x}{sums[1]:08x}"
 
 
@@ -160,7 +163,13 @@ else:
 
 
 def run_child(folder, what):
-    done = subprocess.run([sys.executable, "-c", DAMAGE, str(folder), what], cwd=REPOSITORY, env=child_environment(), capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", DAMAGE, str(folder), what],
+        cwd=REPOSITORY,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1]) if done.stdout else None
 
@@ -253,7 +262,13 @@ def test_file_that_cannot_grow_is_a_clear_error_and_the_last_checkpoint_survives
             print(error)
         print(Checkpoints(sys.argv[1]).steps())
     """)
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "c")], cwd=REPOSITORY, env=child_environment(), capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "c")],
+        cwd=REPOSITORY,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+    )
     message, steps = done.stdout.strip().splitlines()[-2:]
     assert "cannot save" in message, done.stderr
     assert "the checkpoint of step 1 is safe" in message

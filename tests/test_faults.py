@@ -19,12 +19,19 @@ from vision.training.logging import read_metrics
 STEPS = 400
 TRAIN = ["-m", "experiments.train", "--config", "configs/quickstart.py", f"--config.duration.steps={STEPS}"]
 # Small steps one at a time, so that a signal falls anywhere; saves often, so that some are under way.
-OPTIONS = ["--config.steps_per_dispatch=1", "--config.checkpoint.every.steps=20", "--config.logging.tensorboard=false", "--json"]  # fmt: skip
+OPTIONS = [
+    "--config.steps_per_dispatch=1",
+    "--config.checkpoint.every.steps=20",
+    "--config.logging.tensorboard=false",
+    "--json",
+]
 
 
 def start(workdir, *options) -> subprocess.Popen:
     command = [sys.executable, *TRAIN, "--workdir", str(workdir), *OPTIONS, *options]
-    return subprocess.Popen(command, cwd=REPOSITORY, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process, expected=0):
@@ -141,10 +148,16 @@ def test_full_disk_is_one_line_and_the_last_checkpoint_survives(straight, tmp_pa
     )
     kill_at(tmp_path, 120)
     arguments = [*TRAIN[2:], "--workdir", str(tmp_path), *OPTIONS, "--config.logging.every.steps=1"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=REPOSITORY, env=child_environment() | {"JAX_ENABLE_COMPILATION_CACHE": "false"}, capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=REPOSITORY,
+        env=child_environment() | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2, done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: cannot ")
-    out, err = finish(start(tmp_path))
+    _, err = finish(start(tmp_path))
     assert "resumed at step" in err
     assert [row.path for row in compare(straight[0], tmp_path) if not row.equal] == []
 

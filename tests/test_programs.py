@@ -35,17 +35,29 @@ def test_wrong_flag_is_one_line_and_exit_code_2(program, name):
 
 WRONG = [
     (["experiments.train", "--config", "configs/quickstrat.py"], ["configs/quickstart.py"]),
-    (["experiments.train", "--config", "configs/quickstart.py", "--config.optimizer.learningrate=0.1"], ["learning_rate"]),
-    (["experiments.train", "--config", "configs/quickstart.py", "--config.batch_size=lots"], ["config.batch_size", "int"]),
-    (["experiments.train", "--config", "configs/quickstart.py", "--config.data.name=digit"], ["digits", "TFDS_DATA_DIR"]),
+    (
+        ["experiments.train", "--config", "configs/quickstart.py", "--config.optimizer.learningrate=0.1"],
+        ["learning_rate"],
+    ),
+    (
+        ["experiments.train", "--config", "configs/quickstart.py", "--config.batch_size=lots"],
+        ["config.batch_size", "int"],
+    ),
+    (
+        ["experiments.train", "--config", "configs/quickstart.py", "--config.data.name=digit"],
+        ["digits", "TFDS_DATA_DIR"],
+    ),
     (["experiments.train", "--config", "configs/quickstart.py", "--config.mesh.data=3"], ["config.mesh", "devices"]),
     (["experiments.train", "--config", "configs/quickstart.py", "--config.duration.steps=0.5"], ["whole number"]),
     (["experiments.train", "--config", "configs/quickstart.py", "--workdir", "/proc/nothing"], ["--workdir"]),
     (["experiments.evaluate", "--workdir", "runs/none"], ["is no run"]),
-    (["experiments.reproduce", "--config", "configs/quickstart.py", "--steps", "5", "--interrupt", "9"], ["--interrupt"]),
+    (
+        ["experiments.reproduce", "--config", "configs/quickstart.py", "--steps", "5", "--interrupt", "9"],
+        ["--interrupt"],
+    ),
     (["tools.compare_checkpoints", "runs/none", "runs/none"], ["is no run"]),
     (["tools.report", "runs/none"], ["runs/none"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("arguments", "parts"), WRONG, ids=[" ".join(words[0][-2:]) for words in WRONG])
@@ -64,7 +76,13 @@ def quickstart(tmp_path_factory):
     """The quickstart, shortened, in a process of its own, with its output."""
     folder = tmp_path_factory.mktemp("quickstart") / "run"
     command = [sys.executable, "-m", "experiments.train", "--config", "configs/quickstart.py", "--workdir", str(folder)]
-    done = subprocess.run([*command, "--config.duration.steps=60", "--json"], cwd=REPOSITORY, env=child_environment(), capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [*command, "--config.duration.steps=60", "--json"],
+        cwd=REPOSITORY,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -102,6 +120,7 @@ def test_a_bar_on_a_terminal(tmp_path):
     """Under a pseudo-terminal the bar shows loss, accuracy, rate and remaining time."""
     import os
     import pty
+    import termios
 
     command = [
         sys.executable,
@@ -113,7 +132,14 @@ def test_a_bar_on_a_terminal(tmp_path):
         str(tmp_path),
     ]
     parent, child = pty.openpty()
-    process = subprocess.Popen([*command, "--config.duration.steps=60"], cwd=REPOSITORY, env=child_environment(), stdout=subprocess.DEVNULL, stderr=child)  # fmt: skip
+    termios.tcsetwinsize(child, (40, 160))
+    process = subprocess.Popen(
+        [*command, "--config.duration.steps=60"],
+        cwd=REPOSITORY,
+        env=child_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=child,
+    )
     os.close(child)
     output = b""
     while True:

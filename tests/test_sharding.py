@@ -11,9 +11,14 @@ from vision.errors import ConfigError
 from vision.training.sharding import check_batch, make_mesh, state_shardings, with_shardings
 
 SHAPES = {
-    "params": {"head": {"kernel": jax.ShapeDtypeStruct((16, 6), jnp.float32), "bias": jax.ShapeDtypeStruct((6,), jnp.float32)}},
-    "opt_state": (jax.ShapeDtypeStruct((), jnp.int32), {"head": {"kernel": jax.ShapeDtypeStruct((16, 6), jnp.float32)}}),
-}  # fmt: skip
+    "params": {
+        "head": {"kernel": jax.ShapeDtypeStruct((16, 6), jnp.float32), "bias": jax.ShapeDtypeStruct((6,), jnp.float32)}
+    },
+    "opt_state": (
+        jax.ShapeDtypeStruct((), jnp.int32),
+        {"head": {"kernel": jax.ShapeDtypeStruct((16, 6), jnp.float32)}},
+    ),
+}
 
 
 def specs(rules, mesh=None):

@@ -98,7 +98,10 @@ def test_indexing_gives_one_or_many_examples():
 
 
 def test_reading_needs_no_tensorflow():
-    code = "import sys; from vision.data import tfds_source; tfds_source.load('digits', 'test'); print('tensorflow' in sys.modules)"
+    code = (
+        "import sys; from vision.data import tfds_source; tfds_source.load('digits', 'test');"
+        "print('tensorflow' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

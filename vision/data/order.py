@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True)
+class Rows:
     """Which examples make a batch.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import jax
@@ -34,36 +35,41 @@ class Pipeline:
 
     def batch(self, step: int) -> Batch:
         """Returns the global batch of a step; each process touches only the rows that its devices hold."""
-        rows = self.rows(step)
-        batch = {"index": self._place(rows.index), "epoch": self._place(rows.epoch)}
-        if not self.resident:
-            for name, array in self.source.arrays.items():
-                batch[name] = self._gather(array, rows.index)
-        return batch
+        return self._on_devices(self.rows(step))
 
     def stacked(self, step: int, count: int) -> Batch:
         """Returns the batches of ``count`` steps from ``step`` on, stacked along a new leading axis."""
         batches = [self.rows(k) for k in range(step, step + count)]
-        index, epoch = (np.stack(field) for field in zip(*batches, strict=True))
-        batch = {"index": self._place(index), "epoch": self._place(epoch)}
+        index, epoch = np.stack([rows.index for rows in batches]), np.stack([rows.epoch for rows in batches])
+        return self._on_devices(Rows(index, epoch))
+
+    def _on_devices(self, rows: Rows) -> Batch:
+        sharding = _over_last(self.sharding, rows.index.ndim)
+        batch = {"index": place(rows.index, sharding), "epoch": place(rows.epoch, sharding)}
         if not self.resident:
             for name, array in self.source.arrays.items():
-                batch[name] = self._gather(array, index)
+                batch[name] = _gather(array, rows.index, sharding)
         return batch
 
-    def _place(self, rows: np.ndarray) -> jax.Array:
-        return jax.make_array_from_callback(rows.shape, self._over(rows.ndim), lambda shard: rows[shard])
 
-    def _gather(self, array: np.ndarray, index: np.ndarray) -> jax.Array:
-        shape = (*index.shape, *array.shape[1:])
-        return jax.make_array_from_callback(
-            shape, self._over(index.ndim), lambda shard: array[index[shard[: index.ndim]]]
-        )
+def place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """Returns a host array on devices; each process copies only the parts that its devices hold."""
+    return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
 
-    def _over(self, batch_axes: int) -> NamedSharding:
-        """The batch is the last of the leading axes; a stack of batches has the step axis before it."""
-        spec = PartitionSpec(*(None,) * (batch_axes - 1), *self.sharding.spec)
-        return NamedSharding(self.sharding.mesh, spec)
+
+def _gather(array: np.ndarray, index: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """Returns ``array[index]`` on devices, gathering only the rows that the devices of this process hold."""
+
+    def rows(shard: tuple[slice, ...] | None) -> np.ndarray:
+        return array[index[(shard or ())[: index.ndim]]]
+
+    return jax.make_array_from_callback((*index.shape, *array.shape[1:]), sharding, rows)
+
+
+@lru_cache(maxsize=8)
+def _over_last(sharding: NamedSharding, batch_axes: int) -> NamedSharding:
+    """The batch is the last of the leading axes; a stack of batches has the step axis before it."""
+    return NamedSharding(sharding.mesh, PartitionSpec(*(None,) * (batch_axes - 1), *sharding.spec))
 
 
 def training_pipeline(
@@ -97,7 +103,4 @@ def _resident(source: ArraySource, sharding: NamedSharding, residency: Residency
     if residency == "host" or (residency == "auto" and size >= _RESIDENT_BYTES):
         return {}
     everywhere = NamedSharding(sharding.mesh, PartitionSpec())
-    return {
-        name: jax.make_array_from_callback(array.shape, everywhere, lambda shard, array=array: array[shard])
-        for name, array in source.arrays.items()
-    }
+    return {name: place(array, everywhere) for name, array in source.arrays.items()}

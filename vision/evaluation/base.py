@@ -1,6 +1,5 @@
 """What an evaluator is, and the masked passes over a split that evaluators are made of."""
 
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vision.data.pipeline import Pipeline
+from vision.data.pipeline import Pipeline, place
 from vision.data.prepare import Prepare
 from vision.objectives.base import Objective
 
@@ -80,9 +79,7 @@ def summed(
     def pass_over(state: State) -> PyTree:
         parts = []
         for step, mask in enumerate(eval_set.masks):
-            on_devices = jax.make_array_from_callback(
-                mask.shape, eval_set.pipeline.sharding, partial(operator.getitem, mask)
-            )
+            on_devices = place(mask, eval_set.pipeline.sharding)
             batch = eval_set.pipeline.batch(step)
             parts.append(of_batch(state.params, state.extra, batch, eval_set.pipeline.resident, on_devices))
         return jax.tree.map(_exact_sum, *jax.device_get(parts))
