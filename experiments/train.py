@@ -1,7 +1,8 @@
 """Trains the experiment of a config file, or resumes it.
 
 The run's folder is --workdir, by default runs/<name of the config>. Running the same command again resumes the
-run, or says that it is complete.
+run, or says that it is complete. Over several processes, start the same command once for each, with the three
+options of jax.distributed and a folder that all of them see.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and trains."""
     parser = program.Parser(__doc__, config=True)
     parser.add_argument("--workdir", help="folder of the run (default: runs/<name of the config>)")
+    parser.add_argument("--coordinator_address", help="host:port of process 0, for a run of several processes")
+    parser.add_argument("--num_processes", type=int, default=1, help="how many there are (default: 1)")
+    parser.add_argument("--process_id", type=int, default=0, help="which of them this is, from 0")
     args = parser.read(argv)
+    if args.num_processes > 1 and not args.coordinator_address:
+        parser.error("--num_processes needs --coordinator_address")
     config = load(args.config, args.overrides)
     workdir = Path(args.workdir or Path("runs") / Path(args.config.partition(":")[0]).stem)
     program.prepare_jax()
+    if args.num_processes > 1:
+        import jax
+
+        jax.distributed.initialize(args.coordinator_address, args.num_processes, args.process_id)
     from vision.training.loop import train
 
     program.finish(train(config, workdir), as_json=args.json)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -87,8 +88,9 @@ def assemble(config: Config) -> Experiment:
     pipeline = training_pipeline(
         source, batch_size=batch_size, seed=config["seed"], sharding=over_batch, residency=config["data"]["residency"]
     )
-    keys = state.make_keys(config["seed"])
-    constants = Constants(jax.device_put(keys, sharding.replicated(mesh)), pipeline.resident)
+    # Under jit, because only so a process makes arrays that live on the devices of others too.
+    keys = jax.jit(state.make_keys, out_shardings=sharding.replicated(mesh))(np.uint32(config["seed"]))
+    constants = Constants(keys, pipeline.resident)
 
     in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(source))
     total = in_steps(config["duration"], "config.duration")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from vision.errors import UserError, did_you_mean
@@ -123,6 +124,10 @@ class Checkpoints:
         except _NOT_SAVED as error:
             raise self._not_saved(step, error) from error
 
+    def warm_up(self, state: PyTree) -> None:
+        """Compiles the digests of such a state, so that the first save holds up training no longer than the others."""
+        jax.block_until_ready(digests(state))
+
     def wait(self) -> None:
         """Returns when the save in the background is on disk.
 
@@ -212,6 +217,8 @@ class Checkpoints:
             if target.exists():
                 shutil.rmtree(target)
             shutil.move(self.directory / str(step), target)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"checkpoint {step} set aside")
         self._manager.reload()
 
 

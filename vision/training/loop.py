@@ -74,6 +74,7 @@ class _Run:
             for name, each in config["evals"].items()
         }
         self.at_step = at_step
+        self.per_dispatch = min([config["steps_per_dispatch"], self.total, *self._periods()])
         self.results: dict[str, dict[str, float]] = {}
 
     def go(self) -> dict[str, Any]:
@@ -93,6 +94,7 @@ class _Run:
             if self.first:
                 folder.write_json(self.path / "environment.json", self.environment)
             self._greet(start.reason)
+            self.checkpoints.warm_up(self.state)
             with Interrupt() as interrupt:
                 while self.step < self.total:
                     self._dispatch()
@@ -113,9 +115,8 @@ class _Run:
 
     def _dispatch(self) -> None:
         """Runs the next step, or the next several in one call if nothing else happens between them."""
-        experiment, count = self.experiment, self.experiment.config["steps_per_dispatch"]
-        periods = [period for period in (self.log_every, self.save_every, *self.eval_every.values()) if period]
-        times = [(self.step // period + 1) * period for period in periods]
+        experiment, count = self.experiment, self.per_dispatch
+        times = [(self.step // period + 1) * period for period in self._periods()]
         next_event = min([self.total, *times, *(step for step in self.at_step if step > self.step)])
         if count > 1 and next_event - self.step >= count:
             batches = experiment.pipeline.stacked(self.step, count)
@@ -127,6 +128,9 @@ class _Run:
             )
         self.meter.add(self.step, metrics)
         self.step += count
+
+    def _periods(self) -> list[int]:
+        return [period for period in (self.log_every, self.save_every, *self.eval_every.values()) if period]
 
     def _events(self) -> None:
         """Does what is due after this step. A line of metrics alone waits for the next dispatch."""
@@ -238,6 +242,9 @@ class _Run:
             f"{name}: {count:,} parameters, {examples:,} examples, {self.total} steps on {devices}; {reason}; "
             f"in {self.path}"
         )
+        asked = self.experiment.config["steps_per_dispatch"]
+        if self.per_dispatch < asked:
+            self.log.note(f"{self.per_dispatch} steps per dispatch instead of {asked}: something is due that often")
 
     def _last_good(self) -> str:
         self.checkpoints.wait()

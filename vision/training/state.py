@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jaxtyping import Array, Key
@@ -44,7 +45,7 @@ class Keys(NamedTuple):
     augment: Key[Array, ""]
 
 
-def make_keys(seed: int) -> Keys:
+def make_keys(seed: int | np.unsignedinteger | Array) -> Keys:
     """Returns the streams of a seed; threefry, whose draws do not depend on devices or sharding."""
     return Keys(*jax.random.split(jax.random.key(seed, impl="threefry2x32"), 3))
 

@@ -1,0 +1,97 @@
+"""Two real processes see the batches, augmentations, masks and results of one."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, child_environment
+
+from vision.training.logging import read_metrics
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def run_together(commands, devices):
+    """Starts all commands at once and returns their outputs."""
+    options = {"cwd": REPOSITORY, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, env=child_environment(devices), **options) for command in commands]
+    try:
+        outputs = [process.communicate(timeout=200) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, (_, err) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, err
+    return outputs
+
+
+def child(out, count, devices):
+    address = free_address()
+    script = [sys.executable, "tests/distributed_child.py", str(out), address, str(count)]
+    run_together([[*script, str(number)] for number in range(count)], devices)
+    return np.load(out)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    return folder, {
+        "1 process, 1 device": child(folder / "one.npz", 1, 1),
+        "1 process, 4 devices": child(folder / "four.npz", 1, 4),
+        "2 processes, 2 devices each": child(folder / "two.npz", 2, 2),
+    }
+
+
+@pytest.mark.parametrize("other", ["1 process, 4 devices", "2 processes, 2 devices each"])
+def test_batches_augmentations_and_masks_are_the_same_bits(seen, other):
+    one, two = seen[1]["1 process, 1 device"], seen[1][other]
+    for name in one.files:
+        if name.split("/")[-1].isdigit() or name == "mask":
+            np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+    assert len(np.unique(one["mask"])) > 5
+    np.testing.assert_array_equal(one["device/image/13"], one["host/image/13"])
+
+
+@pytest.mark.parametrize("other", ["1 process, 4 devices", "2 processes, 2 devices each"])
+def test_losses_differ_by_rounding_only(seen, other):
+    one, two = seen[1]["1 process, 1 device"], seen[1][other]
+    for name in ("device/losses", "host/losses"):
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-5)
+    assert abs(one["accuracy"] - two["accuracy"]) <= 1 / 360
+    assert np.sum(two["confusion"]) == 360
+
+
+def test_each_process_holds_its_own_rows_only(seen):
+    rows = [set(np.load(seen[0] / f"two.npz.{number}.npz")["local"].tolist()) for number in range(2)]
+    assert rows[0].isdisjoint(rows[1])
+    assert rows[0] | rows[1] == {0, 32, 64, 96}
+
+
+def test_training_with_two_processes_saves_and_resumes(tmp_path):
+    """The program itself: one folder, one log, one result; stopped half-way by its length and gone on with."""
+    results = {}
+    for count in (1, 2):
+        workdir, outputs = tmp_path / str(count), []
+        for steps in (20, 40):
+            address = free_address()
+            command = [sys.executable, "-m", "experiments.train", "--config", "configs/quickstart.py", "--json"]
+            command += ["--workdir", str(workdir / str(steps)), f"--config.duration.steps={steps}"]
+            command += ["--config.optimizer.schedule.name=constant", "--config.checkpoint.every.steps=10"]
+            command += [f"--config.resume={workdir / '20'}"] if steps == 40 else []
+            together = ["--coordinator_address", address, "--num_processes", str(count), "--process_id"]
+            commands = [[*command, *together, str(n)] if count > 1 else command for n in range(count)]
+            outputs = run_together(commands, devices=2 // count)
+        results[count] = json.loads(outputs[0][0].splitlines()[-1])
+        assert results[count]["step"] == 40
+        assert "started from step 20" in outputs[0][1]
+    lines = [read_metrics(tmp_path / str(count) / "40" / "metrics.jsonl") for count in (1, 2)]
+    assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
+    np.testing.assert_allclose(lines[0][0]["train/loss"], lines[1][0]["train/loss"], rtol=1e-4)
+    assert abs(results[1]["test"]["accuracy"] - results[2]["test"]["accuracy"]) <= 2 / 360
