@@ -1,7 +1,8 @@
 """Ridge regression of one-hot digits: least squares with an L2 penalty, whose minimum has a closed form.
 
 Command: python -m experiments.train --config configs/ridge_regression.py
-Expected: test accuracy 0.933 (see docs/results.md; the closed form has 0.936); tests/test_ridge.py holds the minimum against the closed form.
+Expected: test accuracy 0.933 (see docs/results.md; the closed form has 0.936). tests/test_ridge.py holds the minimum
+against the closed form.
 """
 
 from ml_collections import ConfigDict

@@ -120,6 +120,28 @@ def test_keys_that_do_not_change_what_is_learned_are_free(straight, tiny_config,
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
+def test_other_data_under_the_same_name_are_refused(tiny_config, tmp_path, monkeypatch):
+    from vision.data import tfds_source
+    from vision.data.source import ArraySource
+
+    with pytest.raises(Killed):
+        train(tiny_config, tmp_path / "run", at_step={9: killed})
+    tiny_config.data.data_dir = str(tmp_path / "moved")
+    load = tfds_source.load
+
+    def altered(name, split, *, data_dir=None):
+        source = load(name, split)
+        arrays = {key: array.copy() for key, array in source.arrays.items()}
+        arrays["image"][0, 0, 0, 0] ^= 1
+        return ArraySource(arrays, source.num_classes)
+
+    monkeypatch.setattr(tfds_source, "load", altered)
+    with pytest.raises(UserError, match=r"training data are not those of the checkpoint of step \d+"):
+        train(tiny_config, tmp_path / "run")
+    monkeypatch.setattr(tfds_source, "load", lambda name, split, data_dir=None: load(name, split))
+    assert train(tiny_config, tmp_path / "run")["step"] == 12, "another folder with the same data is free"
+
+
 def test_before_the_first_checkpoint_another_config_may_take_the_folder(tiny_config, tmp_path):
     with pytest.raises(Killed):
         train(tiny_config, tmp_path / "run", at_step={2: killed})

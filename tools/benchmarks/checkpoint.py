@@ -65,6 +65,7 @@ def _save(experiment: Experiment, directory: Path, saves: int) -> tuple[list[flo
     checkpoints = _open(directory)
     metadata = {"config": as_json(experiment.config), "window": {}}
     state, step = experiment.init(experiment.constants.keys.init), 0
+    checkpoints.warm_up(state)
     blocking, on_disk = [], []
     for _ in range(saves):
         for _ in range(_STEPS_BETWEEN):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from vision.errors import UserError
 from vision.training.assemble import Experiment
 from vision.training.checkpoint import Checkpoints, Note, open_existing, pick_step
 from vision.training.state import TrainState
@@ -22,12 +23,18 @@ def where_to_start(experiment: Experiment, checkpoints: Checkpoints, note: Note)
     """Returns the start: the newest good checkpoint of this run; ``config.resume``; from scratch.
 
     Raises:
-      UserError: there are checkpoints but none is good, or they hold other arrays.
+      UserError: there are checkpoints but none is good, they hold other arrays, or they saw other data.
     """
     found = checkpoints.restore_newest(experiment.abstract_state)
     if found is not None:
         state, metadata = found
         step = int(metadata["step"])
+        saved, here = metadata["environment"]["data_fingerprint"], experiment.source.fingerprint
+        if saved != here:
+            raise UserError(
+                f"config.data: the training data are not those of the checkpoint of step {step} (fingerprint {saved} "
+                f"there, {here} here); give back the data or choose another --workdir"
+            )
         return Start(state, step, metadata["window"], f"resumed at step {step}")
     other = experiment.config["resume"]
     if other is not None:

@@ -16,8 +16,9 @@ import jax
 
 from vision.errors import UserError
 
-# Changing these does not change what is learned, up to the rounding of another topology.
-FREE = ("mesh", "sharding", "logging", "evals", "checkpoint")
+# Changing these does not change what is learned, up to the rounding of another topology. Of the data only the place
+# is free; that it holds the same data is checked by their fingerprint.
+FREE = ("mesh", "sharding", "logging", "evals", "checkpoint", "data.data_dir")
 _PACKAGES = (
     "jax",
     "jaxlib",
@@ -87,7 +88,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
     return [
         (key, flat_old.get(key), flat_new.get(key))
         for key in keys
-        if key.split(".")[0] not in FREE and flat_old.get(key) != flat_new.get(key)
+        if key not in FREE and key.split(".")[0] not in FREE and flat_old.get(key) != flat_new.get(key)
     ]
 
 
