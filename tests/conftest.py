@@ -12,7 +12,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 _SCRATCH = Path(tempfile.gettempdir()) / f"functional-vision-tests-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_SCRATCH / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-_TFDS = os.environ.get("TFDS_DATA_DIR")
+# A worker of pytest-xdist inherits the folder below; what the user named is kept beside it.
+_TFDS = os.environ.setdefault("TESTS_TFDS_DATA_DIR", os.environ.get("TFDS_DATA_DIR", ""))
 os.environ["TFDS_DATA_DIR"] = str(_SCRATCH / "tfds")
 
 from jaxtyping import install_import_hook  # noqa: E402
@@ -26,9 +27,11 @@ import pytest  # noqa: E402
 REPOSITORY = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="session")
-def repository() -> Path:
-    return REPOSITORY
+def pytest_configure(config):
+    """Prepares the digits once, before the workers start."""
+    if not hasattr(config, "workerinput"):
+        code = "from vision.data import tfds_source; tfds_source.load('digits', 'test')"
+        subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=child_environment(), check=True)
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def child_environment(devices: int = 1) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of prepared data sets that TFDS_DATA_DIR named when the tests were started."""
-    if _TFDS is None or not Path(_TFDS).is_dir():
+    if not _TFDS or not Path(_TFDS).is_dir():
         pytest.skip("TFDS_DATA_DIR names no folder of prepared data sets")
     return Path(_TFDS)
 

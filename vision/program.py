@@ -54,9 +54,9 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
         sys.exit(main(None) or 0)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}" if error.exit_code <= 2 else str(error), file=sys.stderr)
-        sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(error.exit_code)  # threads of a library that failed would write their tracebacks below this line
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # a failed library's threads have more to say
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("stopped; nothing was running that needed saving", file=sys.stderr)
         sys.exit(130)
