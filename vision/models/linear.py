@@ -24,8 +24,8 @@ class Linear(nn.Module):
 
     num_classes: int
     zero_init: bool = True
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype = jnp.dtype("float32")
+    param_dtype: jnp.dtype = jnp.dtype("float32")
 
     @nn.compact
     def __call__(

@@ -32,8 +32,8 @@ class MLP(nn.Module):
     num_classes: int
     hidden_sizes: tuple[int, ...] = (256, 256)
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype = jnp.dtype("float32")
+    param_dtype: jnp.dtype = jnp.dtype("float32")
 
     def __post_init__(self):
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
