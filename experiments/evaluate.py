@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vision import program
+from vision.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,14 +16,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--step", type=int, help="which checkpoint (default: the newest)")
     args = parser.read(argv)
     program.prepare_jax()
+    from vision.config.calling import call
     from vision.config.loading import plain
     from vision.training.assemble import assemble, make_evaluators
     from vision.training.checkpoint import open_existing, pick_step
     from vision.training.schema import resolve
+    from vision.training.sharding import make_mesh
 
     checkpoints = open_existing(args.workdir)
     step = pick_step(checkpoints, args.step)
     config = resolve(plain(checkpoints.metadata(step)["config"]))
+    try:
+        call(make_mesh, config["mesh"], "config.mesh")
+    except ConfigError as error:  # a run of eight devices is evaluated on one too
+        print(f"{error}; data parallel instead", file=sys.stderr)
+        config = resolve({**config, "mesh": {}, "sharding": ()})
     experiment = assemble(config)
     state, _ = checkpoints.restore(experiment.abstract_state, step)
     result: dict = {"workdir": str(Path(args.workdir)), "step": step}

@@ -110,6 +110,15 @@ def test_evaluate_gives_the_numbers_of_the_run(quickstart, program):
     assert "it has" in program("experiments.evaluate", "--workdir", folder, "--step", "7", check=2).stderr
 
 
+def test_a_run_of_eight_devices_is_evaluated_on_one(program, tmp_path):
+    sharded = ["--config.mesh.data=2", "--config.mesh.fsdp=4", "--config.sharding=[('params/.*kernel','fsdp(fsdp)')]"]
+    command = ["experiments.train", "--config", "configs/quickstart.py", "--workdir", tmp_path, "--json"]
+    result = json.loads(program(*command, *sharded, "--config.duration.steps=20", devices=8).stdout)
+    done = program("experiments.evaluate", "--workdir", tmp_path, "--json")
+    assert "do not fit 1 devices; data parallel instead" in done.stderr
+    assert json.loads(done.stdout)["test"] == pytest.approx(result["test"], rel=1e-5)
+
+
 def test_comparing_a_run_with_itself_and_with_another_of_its_steps(quickstart, program):
     folder, _ = quickstart
     assert "bitwise equal" in program("tools.compare_checkpoints", folder, folder).stdout

@@ -198,8 +198,10 @@ class _Run:
         self.checkpoints.save(self.step, self.state, metadata, self._metrics() if self._ranked() else None)
 
     def _stop_if_asked(self, interrupt: Interrupt) -> None:
+        if self.step == self.total or (jax.process_count() > 1 and not self._due(self.log_every)):
+            return  # several processes agree on a stop, which costs a collective, where a line is due
         number = interrupt.received()
-        if not number or self.step == self.total:
+        if not number:
             return
         if self.step not in self.checkpoints.steps():
             self._save()

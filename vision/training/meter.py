@@ -47,7 +47,7 @@ class Meter:
         """Yields the lines that have ended.
 
         Raises:
-          TrainingFailed: the loss of a step is not finite.
+          TrainingFailed: the loss or the gradient of a step is not finite.
         """
         due, self._due = self._due, []
         for step, parts in due:
@@ -66,7 +66,7 @@ class Meter:
         """Fetches what no line has yet, and returns its sums in a form that JSON keeps exactly.
 
         Raises:
-          TrainingFailed: the loss of a step is not finite.
+          TrainingFailed: the loss or the gradient of a step is not finite.
         """
         parts, self._open = self._open, []
         self._fetch(parts)
@@ -75,9 +75,11 @@ class Meter:
     def _fetch(self, parts: list[tuple[int, Any]]) -> None:
         fetched = jax.device_get([metrics for _, metrics in parts])
         for (first_step, _), metrics in zip(parts, fetched, strict=True):
-            bad = np.flatnonzero(~np.isfinite(np.atleast_1d(metrics["loss"][0])))
-            if bad.size:
-                raise TrainingFailed(f"the loss of step {first_step + int(bad[0]) + 1} is not finite")
+            for name in ("loss", "gradient_norm"):  # of a gradient that is not finite come parameters that are not
+                bad = np.flatnonzero(~np.isfinite(np.atleast_1d(metrics[name][0])))
+                if bad.size:
+                    what = name.replace("_", " ")
+                    raise TrainingFailed(f"the {what} of step {first_step + int(bad[0]) + 1} is not finite")
             for name, (totals, counts) in metrics.items():
                 total, count = self._window.get(name, (0.0, 0.0))
                 for t, c in zip(np.atleast_1d(totals), np.atleast_1d(counts), strict=True):
