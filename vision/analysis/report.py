@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vision.analysis import confusion, page
 from vision.analysis.figures import Curve, curves
-from vision.analysis.runs import Evaluation, Run, flatten, read
+from vision.analysis.runs import Evaluation, Run, read
+from vision.config.loading import flatten
 
 # What people look for comes first; any other metric follows by name.
 _FIRST = ("loss", "accuracy", "top5_accuracy", "calibration_error")

@@ -4,7 +4,7 @@ import fcntl
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,17 +145,6 @@ def read(workdir: Path) -> Run:
         in_use=_in_use(workdir / "lock"),
         unreadable_lines=unreadable_lines,
     )
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns ``{"a.b": value}`` of a nested dict."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def is_number(value: Any) -> bool:

@@ -40,6 +40,17 @@ def plain(value: Any) -> Any:
     return value
 
 
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns ``{"a.b": value}`` of a nested dict."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def _config_of_file(spec: str) -> ml_collections.ConfigDict:
     path, _, argument = spec.partition(":")
     if not Path(path).is_file():

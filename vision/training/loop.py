@@ -76,6 +76,7 @@ class _Run:
         self.at_step = at_step
         self.per_dispatch = min([config["steps_per_dispatch"], self.total, *self._periods()])
         self.results: dict[str, dict[str, float]] = {}
+        self.in_flight: list[Any] = []
 
     def go(self) -> dict[str, Any]:
         start = where_to_start(self.experiment, self.checkpoints, self._say)
@@ -128,6 +129,9 @@ class _Run:
             )
         self.meter.add(self.step, metrics)
         self.step += count
+        # Two dispatches keep a device busy; more would only hold memory, and delay errors and Ctrl-C.
+        self.in_flight = [*self.in_flight[-1:], metrics["loss"]]
+        jax.block_until_ready(self.in_flight[0])
 
     def _periods(self) -> list[int]:
         return [period for period in (self.log_every, self.save_every, *self.eval_every.values()) if period]

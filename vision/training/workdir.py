@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from vision.config.loading import flatten
 from vision.errors import UserError
 
 # Changing these does not change what is learned, up to the rounding of another topology. Of the data only the place
@@ -90,17 +91,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
         for key in keys
         if key not in FREE and key.split(".")[0] not in FREE and flat_old.get(key) != flat_new.get(key)
     ]
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns ``{"a.b": value}`` of a nested dict."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def environment(mesh_axes: Mapping[str, int], data_fingerprint: str) -> dict[str, Any]:
