@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vision import program
-from vision.errors import ConfigError
+from vision.errors import ConfigError, UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,9 +20,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vision.config.loading import plain
     from vision.training.assemble import assemble, make_evaluators
     from vision.training.checkpoint import open_existing, pick_step
+    from vision.training.processes import start_jax
     from vision.training.schema import resolve
     from vision.training.sharding import make_mesh
 
+    start_jax()
     checkpoints = open_existing(args.workdir)
     step = pick_step(checkpoints, args.step)
     config = resolve(plain(checkpoints.metadata(step)["config"]))
@@ -31,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:  # a run of eight devices is evaluated on one too
         print(f"{error}; data parallel instead", file=sys.stderr)
         config = resolve({**config, "mesh": {}, "sharding": ()})
+    if not config["evals"]:
+        raise UserError(f"{args.workdir} was trained without evaluations: its config.evals is empty")
     experiment = assemble(config)
     state, _ = checkpoints.restore(experiment.abstract_state, step)
     result: dict = {"workdir": str(Path(args.workdir)), "step": step}

@@ -20,17 +20,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--num_processes", type=int, default=1, help="how many there are (default: 1)")
     parser.add_argument("--process_id", type=int, default=0, help="which of them this is, from 0")
     args = parser.read(argv)
-    if args.num_processes > 1 and not args.coordinator_address:
-        parser.error("--num_processes needs --coordinator_address")
     config = load(args.config, args.overrides)
     workdir = Path(args.workdir or Path("runs") / Path(args.config.partition(":")[0]).stem)
     program.prepare_jax()
-    if args.num_processes > 1:
-        import jax
-
-        jax.distributed.initialize(args.coordinator_address, args.num_processes, args.process_id)
     from vision.training.loop import train
+    from vision.training.processes import join
 
+    join(args.coordinator_address, args.num_processes, args.process_id)
     program.finish(train(config, workdir), as_json=args.json)
     return 0
 

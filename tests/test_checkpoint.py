@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -200,7 +201,7 @@ DAMAGES = {
     "a file gone": lambda folder: data_files(folder, 3)[-1].unlink(),
     "metadata truncated": lambda folder: os.truncate(next((folder / "3" / "metadata").rglob("metadata")), 10),
     "metadata gone": lambda folder: next((folder / "3" / "metadata").rglob("metadata")).unlink(),
-    "another step's arrays": lambda folder: __import__("shutil").copytree(
+    "another step's arrays": lambda folder: shutil.copytree(
         folder / "2" / "state", folder / "3" / "state", dirs_exist_ok=True
     ),
 }
@@ -208,8 +209,6 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_newest_is_reported_and_the_one_before_used(pristine, tmp_path, damage):
-    import shutil
-
     folder = tmp_path / "checkpoints"
     shutil.copytree(pristine, folder)
     DAMAGES[damage](folder)
@@ -222,8 +221,6 @@ def test_damaged_newest_is_reported_and_the_one_before_used(pristine, tmp_path, 
 
 
 def test_never_from_scratch_when_every_checkpoint_is_bad(pristine, tmp_path):
-    import shutil
-
     folder = tmp_path / "checkpoints"
     shutil.copytree(pristine, folder)
     for step in (1, 2, 3):
@@ -231,11 +228,11 @@ def test_never_from_scratch_when_every_checkpoint_is_bad(pristine, tmp_path):
     result = run_child(folder, "load")
     assert "no good checkpoint left" in result["error"]
     assert len(result["notes"]) == 3
+    again = run_child(folder, "load")
+    assert "no good checkpoint left" in again["error"], "nor the second time, when a scheduler tries again"
 
 
 def test_half_written_checkpoint_is_ignored_and_cleaned_up(pristine, tmp_path):
-    import shutil
-
     folder = tmp_path / "checkpoints"
     shutil.copytree(pristine, folder)
     (folder / "3").rename(folder / "3.orbax-checkpoint-tmp")
@@ -273,6 +270,30 @@ def test_file_that_cannot_grow_is_a_clear_error_and_the_last_checkpoint_survives
     assert "cannot save" in message, done.stderr
     assert "the checkpoint of step 1 is safe" in message
     assert steps == "[1]"
+
+
+def test_altered_metadata_is_noticed(pristine, tmp_path):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(pristine, folder)
+    path = next((folder / "3" / "metadata").rglob("metadata"))
+    path.write_text(path.read_text().replace('"step": 3', '"step": 2'))
+    assert run_child(folder, "load")["step"] == 2
+    assert (tmp_path / "damaged" / "3").is_dir()
+
+
+def test_comparing_a_damaged_checkpoint_is_refused(pristine, tmp_path, program):
+    shutil.copytree(pristine, tmp_path / "checkpoints")
+    flip(data_files(tmp_path / "checkpoints", 3)[-1])
+    done = program("tools.compare_checkpoints", tmp_path, tmp_path, check=2)
+    assert "checkpoint 3" in done.stderr
+
+
+def test_less_of_a_loss_is_better_unless_told_otherwise(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c", keep=1, best="test/loss")
+    for step, loss in ((1, 0.9), (2, 0.1), (3, 0.5)):
+        checkpoints.save(step, tree(step), metadata(step), {"test/loss": loss})
+    checkpoints.wait()
+    assert checkpoints.steps() == [2, 3]
 
 
 def test_arrays_are_read_without_knowing_the_model(saved, tmp_path):

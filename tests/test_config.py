@@ -61,7 +61,7 @@ def test_missing_file_names_the_nearest(config_file):
 
 
 @pytest.mark.parametrize(
-    "body", ["x = (", "import not_there", "y = 1", "def get_config(): return {}", "def get_config(): return 1/'a'"]
+    "body", ["x = (", "import not_there", "y = 1", "def get_config(): return {}", "def get_config(): return 1/0"]
 )
 def test_broken_file_is_one_line(tmp_path, body):
     path = tmp_path / "broken.py"
@@ -85,6 +85,14 @@ WRONG = {
     "model.name=mlp/257-256": ["config.model.name", "'mlp/256-256'", "linear"],
     "model.hidden_size=(3,)": ["config.model.hidden_size", "'hidden_sizes'"],
     "model.hidden_sizes=3": ["config.model.hidden_sizes", "tuple[int, ...]"],
+    "model.hidden_sizes=(1,2,3,4,5,6,7,8,9,'a')": ["config.model.hidden_sizes[9]", "int", "'a'"],
+    "model.hidden_sizes=(True,)": ["config.model.hidden_sizes[0]", "True"],
+    "model.name={'a': 1}": ["config.model.name"],
+    "optimizer.learning_rate=1e400": ["config.optimizer.learning_rate", "inf"],
+    "data.mean=(0.1, 'x')": ["config.data.mean[1]", "'x'"],
+    "data.augment=(3,)": ["config.data.augment[0]", "section"],
+    "evals.step.name=classification": ["config.evals.step"],
+    "evals.test.batch_size=0": ["config.evals.test.batch_size", ">= 1"],
     "objective.loss=softmex": ["config.objective.loss", "'softmax'", "'sigmoid'"],
     "on_nonfinite=ignore": ["config.on_nonfinite", "'stop'", "'skip'"],
     "data.residency=gpu": ["config.data.residency", "'device'", "'host'"],

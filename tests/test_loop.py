@@ -183,21 +183,26 @@ def test_resume_takes_another_run_s_state(straight, tiny_config, tmp_path):
     tiny_config.duration = {"steps": 14}
     result = train(tiny_config, tmp_path)
     assert result["step"] == 14
+    for run, steps in ((straight[0], 12), (tmp_path, 14)):
+        counts = {int(array) for path, array in load_arrays(run)[1].items() if path.endswith("count")}
+        assert counts == {steps}, "the optimizer goes on too"
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl") if "train/loss" in line] == [14]
 
 
 def test_loss_that_is_not_finite_stops_naming_the_step_and_the_last_checkpoint(tiny_config, tmp_path):
-    tiny_config.optimizer = {"name": "sgd", "learning_rate": 1e30}
+    tiny_config.optimizer = {"name": "sgd", "learning_rate": 1e4}
     tiny_config.objective = {"name": "regress"}
     tiny_config.evals = {}
     tiny_config.checkpoint = {"every": {"steps": 1}}
     with pytest.raises(
-        TrainingFailed, match=r"loss of step (\d+) is not finite; the last good checkpoint is step (\d+)"
+        TrainingFailed, match=r"step (\d+) is not finite; the last good checkpoint is step (\d+)"
     ) as caught:
         train(tiny_config, tmp_path)
     step, good = (int(word) for word in str(caught.value).split() if word.isdigit())
     assert good == step - 1
-    assert load_arrays(tmp_path)[0] == good
+    saved, arrays, _ = load_arrays(tmp_path)
+    assert saved == good
+    assert all(np.isfinite(array).all() for array in arrays.values() if array.dtype == np.float32)
     assert caught.value.exit_code == 1
     assert (tmp_path / "report.html").exists()
 
@@ -209,8 +214,92 @@ def test_skipping_steps_that_are_not_finite_goes_on_and_counts(tiny_config, tmp_
     tiny_config.on_nonfinite = "skip"
     tiny_config.evals = {}
     assert train(tiny_config, tmp_path)["step"] == 12
-    skipped = [line["train/skipped"] for line in read_metrics(tmp_path / "metrics.jsonl")]
-    assert skipped[-1] > 0
+    skipped = [line["train/skipped_steps"] for line in read_metrics(tmp_path / "metrics.jsonl")]
+    assert sum(skipped) > 5
+
+
+def test_final_state_is_saved_before_the_final_evaluation(tiny_config, tmp_path, monkeypatch):
+    from vision.training import loop as module
+
+    def broken(experiment, **options):
+        def run(state):
+            raise Killed
+            yield
+
+        return {"test": module_evaluators(experiment)["test"].__class__(run, ("accuracy",))}
+
+    module_evaluators = module.make_evaluators
+    monkeypatch.setattr(module, "make_evaluators", broken)
+    tiny_config.evals.test.every = None
+    with pytest.raises(Killed):
+        train(tiny_config, tmp_path)
+    assert load_arrays(tmp_path)[0] == 12
+
+
+def test_killed_between_the_last_checkpoint_and_the_summary(straight, tiny_config, tmp_path):
+    import shutil
+
+    shutil.copytree(straight[0], tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    assert train(tiny_config, tmp_path / "run")["test"] == straight[1]["test"]
+    assert compare_metrics(straight[0], tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("key", ["logging", "checkpoint", "evals.test", "duration"])
+def test_every_zero_steps_is_refused(tiny_config, tmp_path, key):
+    if key == "duration":
+        tiny_config.duration = {"steps": 0}
+    else:
+        section = tiny_config
+        for word in key.split("."):
+            section = section[word]
+        section.every = {"steps": 0}
+    with pytest.raises(ConfigError, match=rf"config.{key}(.every)?: must be more than 0"):
+        train(tiny_config, tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "{}"])
+def test_broken_config_of_a_run_is_one_line(straight, tiny_config, tmp_path, content):
+    import shutil
+
+    shutil.copytree(straight[0], tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_text(content)
+    with pytest.raises(UserError, match="config.json|belongs to another config"):
+        train(tiny_config, tmp_path / "run")
+
+
+def test_run_from_before_a_key_existed_is_still_its_own(straight, tiny_config, tmp_path):
+    import shutil
+
+    shutil.copytree(straight[0], tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    old = json.loads(path.read_text())
+    del old["optimizer"]["eps"]
+    path.write_text(json.dumps(old))
+    assert train(tiny_config, tmp_path / "run")["step"] == 12
+
+
+def test_strange_lines_in_metrics_are_left_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "train/loss": 2.0}\n3\n{"a": 1}\n\xff\n{"step": 2, "tra')
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "train/loss": 2.0}]
+
+
+def test_measured_speed_leaves_evaluations_out(monkeypatch):
+    from vision.training import meter as module
+
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    meter = module.Meter({}, step=0, batch_size=10)
+    one = np.ones(())
+    for step in range(50):
+        meter.add(step, {name: (one, one) for name in ("loss", "gradient_norm", "parameter_norm")})
+        now[0] += 1.0
+        if step == 29:
+            now[0] += 500.0
+            meter.leave_out(500.0)
+    meter.end_line(50)
+    (line,) = meter.lines()
+    assert line.values["speed/examples_per_second"] == pytest.approx(10.0)
 
 
 def test_config_errors_come_before_the_folder_is_touched(tiny_config, tmp_path):

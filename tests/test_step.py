@@ -28,13 +28,13 @@ OBJECTIVE = {
 }
 
 
-def setup(objective, *, devices=1, seed=0, residency="device", learning_rate=1e-2, poison=None, **options):
+def setup(objective, *, devices=1, seed=0, residency="device", learning_rate=1e-2, optimizer=None, **options):
     images = np.random.default_rng(0).integers(0, 255, (50, 6, 6, 1)).astype(np.uint8)
     source = ArraySource({"image": images, "label": np.arange(50, dtype=np.int32) % 5}, 5)
     sharding = batch_sharding(mesh_of(devices))
     pipeline = training_pipeline(source, batch_size=16, seed=seed, sharding=sharding, residency=residency)
     prepare = make_prepare(mean=(0.5,), std=(0.25,), augmentation=None, channels=1)
-    optimizer = optax.adamw(learning_rate)
+    optimizer = optimizer or optax.adamw(learning_rate)
     step = make_train_step(objective, optimizer, lambda k: learning_rate, prepare, **options)
     keys = state.make_keys(seed)
     spec = jax.eval_shape(prepare, pipeline.batch(0), pipeline.resident, keys.augment)
@@ -149,11 +149,47 @@ def test_skip_changes_nothing_but_the_step_and_counts():
     after, metrics = jax.device_get(jitted(before, pipeline.batch(2), constants))
     assert int(after.step) == 3
     assert different(after.replace(step=before.step), before) == []
-    assert float(metrics["skipped"][0]) == 1.0
+    assert float(metrics["skipped_steps"][0]) == 1.0
     assert float(metrics["loss"][1]) == 0.0, "a skipped loss enters no mean"
     final, later = jax.device_get(jitted(after, pipeline.batch(3), constants))
     assert different(final.params, after.params)
-    assert float(later["skipped"][0]) == 0.0
+    assert float(later["skipped_steps"][0]) == 0.0
+
+
+def test_the_learning_rate_after_a_skipped_step_is_the_schedule_s():
+    """Plain SGD moves by learning rate times gradient, so the rate that was applied can be read off."""
+    schedule = optax.linear_schedule(1.0, 0.0, 10)
+    step, start, pipeline, constants = setup(
+        poisoned(OBJECTIVE["linear"], at=1), on_nonfinite="skip", optimizer=optax.sgd(schedule)
+    )
+    jitted, plain_gradient = jax.jit(step), jax.jit(setup(OBJECTIVE["linear"], optimizer=optax.sgd(1.0))[0])
+    state, _ = run(jitted, start, pipeline, constants, 4)
+    after, _ = jax.device_get(jitted(state, pipeline.batch(4), constants))
+    fresh = state.replace(opt_state=optax.sgd(1.0).init(state.params))
+    moved, _ = jax.device_get(plain_gradient(fresh, pipeline.batch(4), constants))
+    applied = np.linalg.norm(after.params["head"]["bias"] - state.params["head"]["bias"])
+    full = np.linalg.norm(moved.params["head"]["bias"] - state.params["head"]["bias"])
+    assert np.isclose(applied / full, schedule(4), rtol=1e-4)
+
+
+def test_many_steps_in_one_dispatch_name_the_step_that_is_not_finite():
+    from vision.errors import TrainingFailed
+    from vision.training.meter import Meter
+
+    step, start, pipeline, constants = setup(poisoned(OBJECTIVE["mlp"], at=6))
+    _, metrics = jax.jit(make_steps(step))(start, pipeline.stacked(0, 10), constants)
+    meter = Meter({}, step=0, batch_size=16)
+    meter.add(0, metrics)
+    meter.end_line(10)
+    with pytest.raises(TrainingFailed, match="loss of step 7 is not finite"):
+        list(meter.lines())
+
+
+def test_parameters_that_are_not_finite_are_noticed_at_the_step_that_made_them():
+    step, start, pipeline, constants = setup(OBJECTIVE["mlp"], learning_rate=float("inf"))
+    _, metrics = run(jax.jit(step), start, pipeline, constants, 1)
+    assert np.isfinite(metrics[0]["loss"][0])
+    assert not np.isfinite(metrics[0]["parameter_norm"][0])
 
 
 def test_without_skip_a_nan_reaches_the_metrics():

@@ -31,5 +31,5 @@ class Stopped(UserError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns ``"; did you mean 'x'?"`` for the nearest known word, or an empty string where none is near."""
     candidates = {str(name).lower(): str(name) for name in known}
-    near = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.6)
     return f"; did you mean {candidates[near[0]]!r}?" if near else ""

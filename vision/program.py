@@ -58,7 +58,7 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # a failed library's threads have more to say
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("stopped; nothing was running that needed saving", file=sys.stderr)
+        print("stopped at once; what was saved before is in the run's folder", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,8 @@ parameter takes is a key that no code reads, and is an error.
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from beartype import BeartypeConf
 from beartype.door import is_bearable
@@ -78,9 +79,9 @@ def fill_named(
     return {"name": section["name"], **fill(function, rest, path, provided=provided, common=common)}
 
 
-def lookup(registry: Mapping[str, T], name: str, path: str, *, kind: str) -> T:
+def lookup(registry: Mapping[str, T], name: Any, path: str, *, kind: str) -> T:
     """Returns ``registry[name]``; an unknown name is an error that gives the nearest and all known names."""
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:
         known = ", ".join(sorted(registry))
         raise ConfigError(f"{path}: unknown {kind} {name!r}{did_you_mean(str(name), registry)}; known: {known}")
     return registry[name]
@@ -101,18 +102,32 @@ def _unknown(path: str, key: str, known: Collection[str]) -> str:
 
 
 def _checked(path: str, value: Any, annotation: Any) -> Any:
-    """Returns the value if its annotation admits it (an int where a float is asked for becomes a float)."""
+    """Returns the value if its annotation admits it (an int where a float is asked for becomes a float).
+
+    Unions and tuples are taken apart here, because beartype looks at one item of a tuple only, drawn at random.
+    """
+    arguments = get_args(annotation)
     if annotation is inspect.Parameter.empty:
         return value
-    if get_origin(annotation) is Literal and value not in get_args(annotation):
-        allowed = ", ".join(map(repr, get_args(annotation)))
-        raise ConfigError(f"{path}: {value!r} is not one of {allowed}{did_you_mean(str(value), get_args(annotation))}")
-    admitted = is_bearable(value, annotation, conf=_INT_IS_A_FLOAT)
-    if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
-        admitted = False
-    if not admitted:
+    if get_origin(annotation) is Literal:
+        if value not in arguments:
+            allowed = ", ".join(map(repr, arguments))
+            raise ConfigError(f"{path}: {value!r} is not one of {allowed}{did_you_mean(str(value), arguments)}")
+        return value
+    if get_origin(annotation) in (Union, UnionType) and NoneType in arguments:
+        rest = [argument for argument in arguments if argument is not NoneType]
+        return None if value is None else _checked(path, value, Union[tuple(rest)])  # noqa: UP007
+    if get_origin(annotation) is tuple and isinstance(value, tuple):
+        kinds = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
+        if len(kinds) != len(value):
+            raise ConfigError(f"{path}: expected {len(kinds)} values, got {value!r}")
+        return tuple(
+            _checked(f"{path}[{i}]", item, kind) for i, (item, kind) in enumerate(zip(value, kinds, strict=True))
+        )
+    wrong_bool = isinstance(value, bool) and annotation in (int, float)
+    if wrong_bool or not is_bearable(value, annotation, conf=_INT_IS_A_FLOAT):
         raise ConfigError(f"{path}: expected {_readable(annotation)}, got {value!r} ({type(value).__name__})")
-    return float(value) if annotation in (float, float | None) and isinstance(value, int) else value
+    return float(value) if annotation is float else value
 
 
 def _readable(annotation: Any) -> str:

@@ -68,7 +68,7 @@ def _config_of_file(spec: str) -> ml_collections.ConfigDict:
         raise ConfigError(
             f"--config {path}: {error}; a config file defines get_config() and returns a ConfigDict"
         ) from error
-    except (SyntaxError, ImportError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever a person's file raises is theirs to read, in one line
         raise ConfigError(f"--config {spec}: {type(error).__name__}: {error}") from error
     if not isinstance(config, ml_collections.ConfigDict):
         raise ConfigError(f"--config {path}: get_config() returned {type(config).__name__}, not a ConfigDict")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from vision.data.source import ArraySource, decode
 from vision.errors import UserError, did_you_mean
@@ -81,16 +82,18 @@ def _newest_version(folder: Path) -> Path | None:
 
 
 def _prepare_own(name: str, folder: Path) -> Path:
-    """Prepares a data set of ours in ``folder``; two processes at once each write their own temporary folder."""
+    """Prepares a data set of ours in ``folder``; a second process waits for the first and finds it done."""
     module = importlib.import_module(f"vision.data.builders.{name}")
     print(f"preparing {name} in {folder} (once; set TFDS_DATA_DIR for another place)", file=sys.stderr)
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
     try:
-        builder = getattr(module, name.title().replace("_", ""))(data_dir=str(folder), file_format="array_record")
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints of a download that does not take place
-            builder.download_and_prepare()
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{name}.lock"):
+            builder = getattr(module, name.title().replace("_", ""))(data_dir=str(folder), file_format="array_record")
+            with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints of a download that does not take place
+                builder.download_and_prepare()
     except OSError as error:
         raise UserError(
             f"cannot prepare {name} in {folder}: {error}; set TFDS_DATA_DIR to a folder that can be written"

@@ -32,10 +32,12 @@ class Evaluator:
 
     Attributes:
       run: compiled once, at its first call.
+      metrics: names of the numbers that ``run`` yields.
       class_names: of the data it runs on, where known.
     """
 
     run: Callable[[State], Iterator[tuple[str, Value]]]
+    metrics: tuple[str, ...]
     class_names: tuple[str, ...] = ()
 
 

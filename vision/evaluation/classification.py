@@ -23,7 +23,7 @@ def classification(
 
     ``confusion[t, p]`` counts the examples of true class t predicted as p. With fewer than five classes
     ``top5_accuracy`` is left out. The loss has plain targets, whatever smoothing training uses. A class is a
-    hit among the five when fewer than five logits are larger, so a model of equal logits scores as its ties fall.
+    hit among the five when fewer than five logits are larger, or NaN.
 
     Args:
       eval_set: what to pass over.
@@ -45,7 +45,9 @@ def classification(
     def run(state: State) -> Iterator[tuple[str, Value]]:
         yield from metrics(pass_over(state))
 
-    return Evaluator(run, eval_set.pipeline.source.class_names)
+    names = ("accuracy", "top5_accuracy", "loss", "calibration_error")
+    source = eval_set.pipeline.source
+    return Evaluator(run, names if source.num_classes >= 5 else names[:1] + names[2:], source.class_names)
 
 
 def batch_statistics(
@@ -64,7 +66,7 @@ def batch_statistics(
     return {
         "count": jnp.sum(mask),
         "correct": jnp.sum(correct),
-        "correct_top5": jnp.sum((jnp.sum(logits > true_logit, axis=-1) < 5) * mask),
+        "correct_top5": jnp.sum((jnp.sum(~(logits <= true_logit), axis=-1) < 5) * mask),
         "loss": jnp.sum(cross_entropy(logits, targets(label, num_classes)) * mask),
         "confusion": (jax.nn.one_hot(true, num_classes) * mask[:, None]).T @ jax.nn.one_hot(predicted, num_classes),
         "bin_correct": correct @ in_bin,

@@ -30,4 +30,6 @@ def regression(eval_set: EvalSet, objective: Objective) -> Evaluator:
         for name, total in sorted(sums.items()):
             yield name, float(total / count)
 
-    return Evaluator(run, eval_set.pipeline.source.class_names)
+    source = eval_set.pipeline.source
+    names = ("squared_error",) if "target" in source.arrays else ("accuracy", "squared_error")
+    return Evaluator(run, names, source.class_names)

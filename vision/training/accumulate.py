@@ -61,10 +61,10 @@ def _averaged(objective, params, extra, parts, step, count) -> Gradients:
         loss, gradients, new_extra, metrics = _whole(objective, params, extra, batch, keys, step)
         return jax.tree.map(jnp.add, total, (loss, gradients)), (new_extra, metrics)
 
-    zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+    zeros = (jnp.zeros(()), _float32_zeros(params))
     (loss, gradients), (extras, metrics) = jax.lax.scan(body, zeros, parts, unroll=_unroll(count))
-    loss, gradients = jax.tree.map(lambda x: x / count, (loss, gradients))
-    return loss, gradients, _mean_of(extras), jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+    gradients = jax.tree.map(lambda g, p: (g / count).astype(p.dtype), gradients, params)
+    return loss / count, gradients, _mean_of(extras), jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
 
 
 def _gathered(objective, params, extra, batch, parts, step, count) -> Gradients:
@@ -88,8 +88,14 @@ def _gathered(objective, params, extra, batch, parts, step, count) -> Gradients:
         _, pull_back = jax.vjp(lambda p: forward(p, inputs)[0], params)
         return jax.tree.map(jnp.add, total, pull_back(cotangent)[0]), None
 
-    gradients, _ = jax.lax.scan(body, direct, (parts, _split(cotangents, count)), unroll=_unroll(count))
-    return loss, gradients, new_extra, metrics
+    start = jax.tree.map(jnp.add, _float32_zeros(params), direct)
+    gradients, _ = jax.lax.scan(body, start, (parts, _split(cotangents, count)), unroll=_unroll(count))
+    return loss, jax.tree.map(lambda g, p: g.astype(p.dtype), gradients, params), new_extra, metrics
+
+
+def _float32_zeros(params: PyTree) -> PyTree:
+    """Where gradients are summed: in bfloat16 a sum of many would lose their small parts."""
+    return jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32)), params)
 
 
 def _split(tree: PyTree, count: int) -> PyTree:

@@ -66,10 +66,15 @@ class Experiment:
     total_steps: int
 
     def steps_of(self, duration: Duration | None, path: str) -> int | None:
-        """Returns a duration of the config in steps, or None."""
+        """Returns a period of the config in steps, or None.
+
+        Raises:
+          ConfigError: it is no duration, or zero.
+        """
         if duration is None:
             return None
-        return steps_of(duration, path, batch_size=self.config["batch_size"], num_examples=len(self.source))
+        steps = steps_of(duration, path, batch_size=self.config["batch_size"], num_examples=len(self.source))
+        return _positive(steps, path)
 
 
 def assemble(config: Config) -> Experiment:
@@ -93,7 +98,7 @@ def assemble(config: Config) -> Experiment:
     constants = Constants(keys, pipeline.resident)
 
     in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(source))
-    total = in_steps(config["duration"], "config.duration")
+    total = _positive(in_steps(config["duration"], "config.duration"), "config.duration")
     batch_spec = jax.eval_shape(lambda: prepare(_zeros_like(pipeline), pipeline.resident, keys.augment))
     params, _ = jax.eval_shape(lambda key: objective.init(key, batch_spec), keys.init)
     schedule = make_schedule(config["optimizer"], total, in_steps)
@@ -139,7 +144,10 @@ def make_objective(config: Config, num_classes: int) -> Objective:
     """Returns the objective over the config's model."""
     section = config["model"]
     options = {key: value for key, value in section.items() if key != "name"}
-    model = models.build(section["name"], num_classes=num_classes, precision=config["precision"], **options)
+    try:
+        model = models.build(section["name"], num_classes=num_classes, precision=config["precision"], **options)
+    except ConfigError as error:
+        raise ConfigError(f"config.model: {error}") from error
     objective = call(OBJECTIVES[config["objective"]["name"]], config["objective"], "config.objective", model=model)
     if config["ema"] is not None:
         objective = call(with_ema, config["ema"], "config.ema", objective=objective)
@@ -216,6 +224,12 @@ def make_evaluators(experiment: Experiment, *, split: str | None = None) -> dict
             objective=experiment.objective,
         )
     return evaluators
+
+
+def _positive(steps: int, path: str) -> int:
+    if not steps:
+        raise ConfigError(f"{path}: must be more than 0 steps")
+    return steps
 
 
 def _zeros_like(pipeline: Pipeline) -> dict[str, jax.Array]:

@@ -1,5 +1,7 @@
 """Checkpoints: the whole state, with what is needed to trust and to understand it. Orbax is known here alone."""
 
+import hashlib
+import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -41,7 +43,7 @@ class Checkpoints:
         *,
         keep: int = 3,
         best: str | None = None,
-        best_mode: Literal["max", "min"] = "max",
+        best_mode: Literal["max", "min"] | None = None,
         note: Note = lambda text: print(text, file=sys.stderr),
         read_only: bool = False,
     ):
@@ -51,17 +53,19 @@ class Checkpoints:
           directory: the folder.
           keep: how many of the newest to keep.
           best: name of a metric; the checkpoint with its best value is kept too.
-          best_mode: whether more or less of it is better.
+          best_mode: whether more or less of it is better; None takes less of what ends in loss or error.
           note: where problems are reported that did not stop anything.
           read_only: neither create nor clean up.
         """
         absl_logging.set_verbosity(absl_logging.FATAL)  # what fails in Orbax's threads is raised again here
         self.directory = Path(directory).absolute()
+        self._damaged = self.directory.parent / "damaged"
         self._note = note
         self._metric = best
         policies: list[preservation_policy.PreservationPolicy] = [preservation_policy.LatestN(keep)]
         options: dict[str, Any] = {}
         if best is not None:
+            best_mode = best_mode or ("min" if best.endswith(("loss", "error")) else "max")
             options = {"best_fn": self._value, "best_mode": best_mode}
             policies.append(
                 preservation_policy.BestN(
@@ -87,6 +91,10 @@ class Checkpoints:
         """Returns the steps of finished checkpoints, oldest first."""
         return sorted(self._manager.all_steps())
 
+    def started(self) -> bool:
+        """Whether a run has saved here before, even if every checkpoint has been set aside as damaged since."""
+        return bool(self.steps()) or self._damaged.is_dir()
+
     def best_step(self) -> int | None:
         """Returns the step with the best metric, or None."""
         return self._manager.best_step() if self._metric else None
@@ -111,12 +119,14 @@ class Checkpoints:
             }
             for path, digest in as_text(sums).items():
                 arrays[path]["digest"] = digest
+            whole = {**metadata, "arrays": arrays}
             best = self._metric
             ranked = {best: float(metrics[best])} if best and metrics and best in metrics else None
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), metadata=ocp.args.JsonSave({**metadata, "arrays": arrays})
+                    state=ocp.args.StandardSave(state),
+                    metadata=ocp.args.JsonSave({**whole, "digest": _digest_of_json(whole)}),
                 ),
                 metrics=ranked,
                 force=True,
@@ -160,9 +170,13 @@ class Checkpoints:
           Damaged: it cannot be read.
         """
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
+            restored = self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))
+            metadata = dict(restored["metadata"])
         except _UNREADABLE as error:
             raise Damaged(f"checkpoint {step} in {self.directory} cannot be read: {_first_line(error)}") from error
+        if metadata.pop("digest", None) != _digest_of_json(metadata):
+            raise Damaged(f"checkpoint {step} in {self.directory} was altered: digest of its metadata differs")
+        return metadata
 
     def restore(self, abstract: PyTree, step: int) -> tuple[PyTree, dict[str, Any]]:
         """Returns ``(state, metadata)`` of one checkpoint, onto the shapes, types and shardings of ``abstract``.
@@ -180,12 +194,17 @@ class Checkpoints:
             ]
         except _UNREADABLE as error:
             raise Damaged(f"checkpoint {step} in {self.directory} cannot be read: {_first_line(error)}") from error
+        self.check_digests(state, metadata, step)
+        return state, metadata
+
+    def check_digests(self, state: PyTree, metadata: Mapping[str, Any], step: int) -> None:
+        """Raises Damaged, naming them, where arrays are not those that ``metadata`` was saved with."""
+        saved = metadata["arrays"]
         altered = [path for path, digest in as_text(digests(state)).items() if digest != saved[path]["digest"]]
         if altered:
             raise Damaged(
                 f"checkpoint {step} in {self.directory} was altered: digest of {', '.join(altered[:3])} differs"
             )
-        return state, metadata
 
     def restore_newest(self, abstract: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
         """Returns the newest good checkpoint, or None where there is none at all.
@@ -203,16 +222,17 @@ class Checkpoints:
                 self._note(f"warning: {error}; trying the one before it")
                 problems.append(str(error))
                 self._set_aside(step)
-        if problems:
+        if self.started():
+            found = f" ({problems[0]})" if problems else ""
             raise UserError(
-                f"no good checkpoint left in {self.directory} ({problems[0]}); the damaged ones are in "
-                f"{self.directory.parent / 'damaged'}; choose another --workdir to start over"
+                f"no good checkpoint left in {self.directory}{found}; the damaged ones are in {self._damaged}; "
+                "choose another --workdir to start over"
             )
         return None
 
     def _set_aside(self, step: int) -> None:
         if jax.process_index() == 0:
-            target = self.directory.parent / "damaged" / str(step)
+            target = self._damaged / str(step)
             target.parent.mkdir(exist_ok=True)
             if target.exists():
                 shutil.rmtree(target)
@@ -261,6 +281,7 @@ def load_arrays(workdir: str | Path, step: int | None = None) -> tuple[int, dict
     except _UNREADABLE as error:
         raise Damaged(f"checkpoint {chosen} in {directory} cannot be read: {_first_line(error)}") from error
     flat = {path_of(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(jax.device_get(tree))[0]}
+    checkpoints.check_digests(flat, metadata, chosen)
     return chosen, flat, metadata
 
 
@@ -285,6 +306,10 @@ def pick_step(checkpoints: Checkpoints, step: int | None) -> int:
     if step is not None and step not in steps:
         raise UserError(f"{checkpoints.directory} has no step {step}; it has {', '.join(map(str, steps))}")
     return steps[-1] if step is None else step
+
+
+def _digest_of_json(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _first_line(error: BaseException) -> str:

@@ -69,7 +69,8 @@ def _row(path: str, a: Any, b: Any) -> Row:
     if a.shape != b.shape or a.dtype != b.dtype:
         return Row(path, f"{a.dtype}{list(a.shape)} against {b.dtype}{list(b.shape)}", False, float("nan"))
     equal = a.tobytes() == b.tobytes()
-    difference = 0.0 if equal else float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64))))
+    with np.errstate(all="ignore"):
+        difference = 0.0 if equal else float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64))))
     return Row(path, f"{a.dtype}{list(a.shape)}", equal, difference)
 
 

@@ -56,7 +56,7 @@ class RunLog:
             return
         self._metrics_path = workdir / "metrics.jsonl"
         with ExitStack() as stack:
-            truncate_metrics(self._metrics_path, start_step)
+            truncate_metrics(self._metrics_path, start_step, total=total_steps)
             self._metrics = stack.enter_context(_open(self._metrics_path))
             self._text = stack.enter_context(_open(workdir / "log.txt"))
             if tensorboard:
@@ -142,19 +142,21 @@ class RunLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Returns the lines of a metrics.jsonl; a last line that a killed process left half written is passed over."""
+    """Returns the lines of a metrics.jsonl; what is no line, such as a last one half written, is left out."""
     lines = []
     if path.exists():
-        for text in path.read_text().splitlines():
+        for text in path.read_text(errors="replace").splitlines():
             try:
-                lines.append(json.loads(text))
+                line = json.loads(text)
             except json.JSONDecodeError:
                 continue
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
+                lines.append(line)
     return lines
 
 
-def truncate_metrics(path: Path, step: int) -> None:
-    """Drops every line after ``step``, whole or not at all.
+def truncate_metrics(path: Path, step: int, *, total: int) -> None:
+    """Drops every line after ``step``, whole or not at all, and of the last step the evaluations, made anew.
 
     Raises:
       UserError: the file cannot be read or written.
@@ -162,7 +164,11 @@ def truncate_metrics(path: Path, step: int) -> None:
     partial = path.with_suffix(".partial")
     try:
         if path.exists():
-            kept = [line for line in read_metrics(path) if line["step"] <= step]
+            kept = [
+                line
+                for line in read_metrics(path)
+                if line["step"] <= step and (line["step"] < total or "train/loss" in line)
+            ]
             partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
             partial.replace(path)
     except OSError as error:

@@ -1,8 +1,10 @@
 """The loop: dispatch steps, fetch metrics one dispatch late, evaluate, save, stop when asked."""
 
 import sys
+import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vision.config.loading import plain
-from vision.errors import ConfigError, Stopped, TrainingFailed, did_you_mean
+from vision.errors import ConfigError, Stopped, TrainingFailed, UserError, did_you_mean
 from vision.training import workdir as folder
 from vision.training.assemble import Experiment, assemble, make_evaluators
 from vision.training.checkpoint import Checkpoints
 from vision.training.interrupt import Interrupt
 from vision.training.logging import RunLog
 from vision.training.meter import Meter
+from vision.training.processes import start_jax, together
 from vision.training.schema import resolve
 from vision.training.sharding import describe
 from vision.training.start import where_to_start
@@ -45,12 +48,30 @@ def train(
     """
     resolved = resolve(plain(config))
     path = Path(workdir)
-    with folder.locked(path) if jax.process_index() == 0 else nullcontext():
+    start_jax()
+    first = jax.process_index() == 0
+    with ExitStack() as stack:
+        if first:
+            # Entered first and so left last: once the lock is free, the page can say that the run has stopped.
+            stack.push(partial(_report_stopped, path))
+        with together():
+            if first:
+                stack.enter_context(folder.locked(path))
         run = _Run(assemble(resolved), path, at_step or {})
-        try:
-            return run.go()
-        finally:
-            run.checkpoints.close()
+        stack.callback(run.checkpoints.close)
+        return run.go()
+
+
+def _report_stopped(path: Path, kind: type[BaseException] | None, *_: object) -> None:
+    if kind is not None and issubclass(kind, Stopped | TrainingFailed):
+        with suppress(UserError):  # why the run stopped is what counts
+            _report(path)
+
+
+def _report(path: Path) -> None:
+    from vision.analysis import report  # matplotlib is not needed before the end
+
+    report.write(path)
 
 
 class _Run:
@@ -60,13 +81,20 @@ class _Run:
         config, section = experiment.config, experiment.config["checkpoint"]
         self.experiment, self.path, self.first = experiment, path, jax.process_index() == 0
         self.total = experiment.total_steps
+        best = section["best"]
         self.checkpoints = Checkpoints(
-            path / "checkpoints", keep=section["keep"], best=section["best"], best_mode=section["best_mode"]
+            path / "checkpoints", keep=section["keep"], best=best, best_mode=section["best_mode"]
         )
-        if self.first:
-            folder.claim(path, config, started=bool(self.checkpoints.steps()))
+        with together():
+            if self.first:
+                folder.claim(path, config, started=self.checkpoints.started())
         self.environment = folder.environment(describe(experiment.mesh), experiment.source.fingerprint)
         self.evaluators = make_evaluators(experiment)
+        known = [f"{name}/{metric}" for name, each in self.evaluators.items() for metric in each.metrics]
+        if best and best not in known:
+            raise ConfigError(
+                f"config.checkpoint.best: no metric {best!r}{did_you_mean(best, known)}; known: {', '.join(known)}"
+            )
         self.log_every = experiment.steps_of(config["logging"]["every"], "config.logging.every")
         self.save_every = experiment.steps_of(section["every"], "config.checkpoint.every")
         self.eval_every = {
@@ -79,7 +107,7 @@ class _Run:
         self.in_flight: list[Any] = []
 
     def go(self) -> dict[str, Any]:
-        start = where_to_start(self.experiment, self.checkpoints, self._say)
+        start = where_to_start(self.experiment, self.checkpoints, self.environment, self._say)
         self.state, self.step = start.state, start.step
         summary = self.path / "summary.json"
         if self.step >= self.total and summary.exists():
@@ -103,12 +131,8 @@ class _Run:
                     self._events()
                     self.at_step.get(self.step, lambda: None)()
                     self._stop_if_asked(interrupt)
-            return self._finish()
-        except Stopped:
-            self._report()
-            raise
+                return self._finish()
         except TrainingFailed as error:
-            self._report()
             cure = "try a lower config.optimizer.learning_rate, or pass over such steps with config.on_nonfinite=skip"
             raise TrainingFailed(f"{error}; {self._last_good()}; {cure}") from error
         finally:
@@ -163,12 +187,12 @@ class _Run:
         if not names:
             return
         self._write()
+        began = time.monotonic()
         for name in names:
             values = dict(self.evaluators[name].run(self.state))
             scalars = {metric: value for metric, value in values.items() if not isinstance(value, np.ndarray)}
             arrays = {metric: np.asarray(value).tolist() for metric, value in values.items() if metric not in scalars}
             self.results[name] = scalars
-            self._check_best()
             self.log.scalars(self.step, {f"{name}/{metric}": value for metric, value in scalars.items()})
             shown = "  ".join(f"{metric} {value:.4f}" for metric, value in scalars.items())
             self.log.note(f"step {self.step}  {name}: {shown}")
@@ -177,18 +201,10 @@ class _Run:
                 class_names = list(self.evaluators[name].class_names)
                 whole = {"step": self.step, "scalars": scalars, "arrays": arrays, "class_names": class_names}
                 folder.write_json(self.path / "evaluations" / f"{name}.json", whole)
-        self.meter.restart_clock()
+        self.meter.leave_out(time.monotonic() - began)
 
     def _metrics(self) -> dict[str, float]:
         return {f"{name}/{metric}": value for name, values in self.results.items() for metric, value in values.items()}
-
-    def _check_best(self) -> None:
-        best = self.experiment.config["checkpoint"]["best"]
-        if best and best.split("/")[0] in self.results and best not in self._metrics():
-            known = ", ".join(self._metrics())
-            raise ConfigError(
-                f"config.checkpoint.best: no metric {best!r}{did_you_mean(best, self._metrics())}; known: {known}"
-            )
 
     def _save(self) -> None:
         """Saves the state, once its losses are known to be finite, with the sums of the line that is still open."""
@@ -216,7 +232,10 @@ class _Run:
         )
 
     def _finish(self) -> dict[str, Any]:
+        """Saves and evaluates; where an evaluation ranks the checkpoint it must come first."""
         self._write()
+        if not self._ranked() and self.step not in self.checkpoints.steps():
+            self._save()
         self._evaluate(list(self.evaluators))
         if self.step not in self.checkpoints.steps():
             self._save()
@@ -224,7 +243,7 @@ class _Run:
         result = {"workdir": str(self.path), "step": self.step, "steps": self.total, **self.results}
         if self.first:
             folder.write_json(self.path / "summary.json", {**result, "complete": True})
-        self._report()
+            _report(self.path)
         self.log.note(
             f"done: {self.step} steps, {'; '.join(_readable(name, values) for name, values in self.results.items())}\n"
             f"  run       {self.path}  (look at {self.path / 'report.html'})\n"
@@ -233,12 +252,6 @@ class _Run:
             f"  compare   python -m tools.report {self.path} OTHER_RUN"
         )
         return result
-
-    def _report(self) -> None:
-        if self.first:
-            from vision.analysis import report  # matplotlib is not needed before the end
-
-            report.write(self.path)
 
     def _greet(self, reason: str) -> None:
         count = sum(leaf.size for leaf in jax.tree.leaves(self.experiment.abstract_state.params))

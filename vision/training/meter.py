@@ -10,6 +10,7 @@ import numpy as np
 from vision.errors import TrainingFailed
 
 Sums = dict[str, tuple[float, float]]
+TOTALS = ("skipped_steps",)  # of these a line has the sum, of all others the mean
 
 
 class Line(NamedTuple):
@@ -47,26 +48,30 @@ class Meter:
         """Yields the lines that have ended.
 
         Raises:
-          TrainingFailed: the loss or the gradient of a step is not finite.
+          TrainingFailed: the loss, the gradient or the new parameters of a step are not finite.
         """
         due, self._due = self._due, []
         for step, parts in due:
             self._fetch(parts)
-            values = {f"train/{name}": total / count for name, (total, count) in sorted(self._window.items()) if count}
+            values = {
+                f"train/{name}": total if name in TOTALS else total / count
+                for name, (total, count) in sorted(self._window.items())
+                if count
+            }
             now = time.monotonic()
             rate = (step - self._clock_step) * self._batch_size / max(now - self._clock, 1e-9)
             self._clock, self._clock_step, self._window = now, step, {}
             yield Line(step, values | {"speed/examples_per_second": rate})
 
-    def restart_clock(self) -> None:
-        """Leaves what was done since the last line, such as an evaluation, out of the measured speed."""
-        self._clock = time.monotonic()
+    def leave_out(self, seconds: float) -> None:
+        """Leaves time that was not spent on training, such as an evaluation's, out of the measured speed."""
+        self._clock += seconds
 
     def open_window(self) -> dict[str, list[float]]:
         """Fetches what no line has yet, and returns its sums in a form that JSON keeps exactly.
 
         Raises:
-          TrainingFailed: the loss or the gradient of a step is not finite.
+          TrainingFailed: the loss, the gradient or the new parameters of a step are not finite.
         """
         parts, self._open = self._open, []
         self._fetch(parts)
@@ -75,7 +80,7 @@ class Meter:
     def _fetch(self, parts: list[tuple[int, Any]]) -> None:
         fetched = jax.device_get([metrics for _, metrics in parts])
         for (first_step, _), metrics in zip(parts, fetched, strict=True):
-            for name in ("loss", "gradient_norm"):  # of a gradient that is not finite come parameters that are not
+            for name in ("loss", "gradient_norm", "parameter_norm"):
                 bad = np.flatnonzero(~np.isfinite(np.atleast_1d(metrics[name][0])))
                 if bad.size:
                     what = name.replace("_", " ")

@@ -1,6 +1,7 @@
 """What a config may say: every key with its type and default, and the check of a whole config against them."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from vision.training.sharding import TacticRule
 from vision.training.step import OnNonFinite
 
 Section = Mapping[str, Any]
+RESERVED = ("train", "speed", "workdir", "step", "steps", "complete")
 
 
 def experiment(
@@ -103,9 +105,17 @@ def eval_section(*, split: str, every: Duration | None = None, batch_size: int =
 
 
 def checkpoint_section(
-    *, every: Duration | None = None, keep: int = 3, best: str | None = None, best_mode: Literal["max", "min"] = "max"
+    *,
+    every: Duration | None = None,
+    keep: int = 3,
+    best: str | None = None,
+    best_mode: Literal["max", "min"] | None = None,
 ) -> None:
-    """When to save, beside at the end and at a signal, and what to keep."""
+    """When to save, beside at the end and at a signal, and what to keep.
+
+    ``best`` names a metric such as ``test/accuracy``; less of it is better where ``best_mode`` says so, or where
+    it says nothing and the name ends in loss or error.
+    """
 
 
 def logging_section(
@@ -171,8 +181,15 @@ def _check_values(full: Section) -> None:
             raise ConfigError(f"config.{key}: must be >= 1, got {full[key]}")
     if not 0 <= full["seed"] < 2**32:
         raise ConfigError(f"config.seed: must be in [0, 2**32), got {full['seed']}")
-    if full["optimizer"]["learning_rate"] < 0:
-        raise ConfigError(f"config.optimizer.learning_rate: must be >= 0, got {full['optimizer']['learning_rate']}")
+    if not 0 <= full["optimizer"]["learning_rate"] < float("inf"):
+        raise ConfigError(
+            f"config.optimizer.learning_rate: must be a number >= 0, got {full['optimizer']['learning_rate']}"
+        )
+    for name, section in full["evals"].items():
+        if not re.fullmatch(r"\w+", name) or name in RESERVED:
+            raise ConfigError(f"config.evals.{name}: an eval's name is one word, and none of {', '.join(RESERVED)}")
+        if section["batch_size"] < 1:
+            raise ConfigError(f"config.evals.{name}.batch_size: must be >= 1, got {section['batch_size']}")
     if full["checkpoint"]["keep"] < 1:
         raise ConfigError(f"config.checkpoint.keep: must be >= 1, got {full['checkpoint']['keep']}")
     best = full["checkpoint"]["best"]

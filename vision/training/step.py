@@ -47,8 +47,8 @@ def make_train_step(
       schedule: learning rate of a step, for the metrics only.
       prepare: the device part of the pipeline.
       microbatches: parts that the batch is computed in, to save memory.
-      on_nonfinite: with ``skip``, a step whose loss or gradient is not finite changes nothing but the step
-        number, and counts in the metric ``skipped``.
+      on_nonfinite: with ``skip``, a step whose loss, gradient or new parameters are not finite changes nothing but
+        the step number and the schedule's, and counts in the metric ``skipped_steps``.
       constrain: pins the prepared batch to its sharding.
     """
 
@@ -63,21 +63,20 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         extra = objective.refresh(params, extra, state.step + 1)
-        gradient_norm = optax.tree.norm(gradients)
+        norms = {"gradient_norm": optax.tree.norm(gradients), "parameter_norm": optax.tree.norm(params)}
         one = jnp.ones(())
         metrics = {
             **metrics,
             "loss": (loss * size, one * size),
-            "gradient_norm": (gradient_norm, one),
+            **{name: (norm, one) for name, norm in norms.items()},
             "learning_rate": (one * schedule(state.step), one),
         }
         new = TrainState(state.step + 1, params, extra, opt_state)
         if on_nonfinite == "skip":
-            finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
-            kept = jax.tree.map(lambda n, old: jnp.where(finite, n, old), new, state)
-            new = kept.replace(step=new.step)
+            finite = jnp.isfinite(jnp.stack([loss, *norms.values()])).all()
+            new = _unless(finite, new, state)
             metrics = {name: _where_finite(finite, pair) for name, pair in metrics.items()}
-            metrics["skipped"] = (1.0 - finite, one)
+            metrics["skipped_steps"] = (1.0 - finite, one)
         return new, metrics
 
     return train_step
@@ -93,6 +92,13 @@ def make_steps(train_step: TrainStep) -> Callable[[TrainState, Batch, Constants]
         return jax.lax.scan(lambda carry, batch: train_step(carry, batch, constants), state, batches)
 
     return steps
+
+
+def _unless(finite, new: TrainState, old: TrainState) -> TrainState:
+    """Returns the old state where a step was not finite; time goes on all the same, for the learning rate too."""
+    is_clock = lambda x: isinstance(x, optax.ScaleByScheduleState)  # noqa: E731
+    kept = jax.tree.map(lambda n, o: n if is_clock(n) else jnp.where(finite, n, o), new, old, is_leaf=is_clock)
+    return kept.replace(step=new.step)
 
 
 def _where_finite(finite, pair):

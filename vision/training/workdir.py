@@ -14,12 +14,22 @@ from typing import Any
 
 import jax
 
-from vision.config.loading import flatten
-from vision.errors import UserError
+from vision.config.loading import flatten, plain
+from vision.errors import ConfigError, UserError
+from vision.training.schema import resolve
 
 # Changing these does not change what is learned, up to the rounding of another topology. Of the data only the place
 # is free; that it holds the same data is checked by their fingerprint.
-FREE = ("mesh", "sharding", "logging", "evals", "checkpoint", "data.data_dir")
+FREE = (
+    "mesh",
+    "sharding",
+    "steps_per_dispatch",
+    "logging",
+    "evals",
+    "checkpoint",
+    "data.data_dir",
+    "data.residency",
+)
 _PACKAGES = (
     "jax",
     "jaxlib",
@@ -44,7 +54,8 @@ def locked(workdir: Path) -> Iterator[None]:
         workdir.mkdir(parents=True, exist_ok=True)
         handle = open(workdir / "lock", "a+")  # noqa: SIM115 (held until the end of the run)
     except OSError as error:
-        raise UserError(f"--workdir {workdir}: {error.strerror or error}") from error
+        reason = "it is a file, not a folder" if workdir.is_file() else error.strerror or error
+        raise UserError(f"--workdir {workdir}: {reason}") from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,13 +84,21 @@ def claim(workdir: Path, config: Mapping[str, Any], *, started: bool) -> None:
     """
     path = workdir / "config.json"
     if path.exists() and started:
-        differing = differences(read_json(path), as_json(config))
+        differing = differences(as_json(_completed(read_json(path))), as_json(config))
         if differing:
             shown = "; ".join(f"config.{key}: {old!r} there, {new!r} here" for key, old, new in differing[:5])
             raise UserError(
                 f"--workdir {workdir} belongs to another config ({shown}); choose another --workdir or the same config"
             )
     write_json(path, config)
+
+
+def _completed(config: Any) -> Any:
+    """Returns an older run's config with the defaults of keys that are newer than it, where it still resolves."""
+    try:
+        return resolve(plain(config))
+    except ConfigError:
+        return config
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -134,15 +153,18 @@ def as_json(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file.
+    """Reads a JSON object.
 
     Raises:
-      UserError: it is missing or broken.
+      UserError: the file is missing or broken.
     """
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}; put it back or choose another --workdir") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no JSON object; put it back or choose another --workdir")
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:
