@@ -1,14 +1,18 @@
 """Two real processes see the batches, augmentations, masks and results of one."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from conftest import REPOSITORY, child_environment
 
+from vision.training import workdir
+from vision.training.checkpoint import load_arrays
 from vision.training.logging import read_metrics
 
 
@@ -95,3 +99,51 @@ def test_training_with_two_processes_saves_and_resumes(tmp_path):
     assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
     np.testing.assert_allclose(lines[0][0]["train/loss"], lines[1][0]["train/loss"], rtol=1e-4)
     assert abs(results[1]["test"]["accuracy"] - results[2]["test"]["accuracy"]) <= 2 / 360
+
+
+def train_with_two(folder, *options):
+    """Starts the quickstart in two processes and returns both, running."""
+    command = [sys.executable, "-m", "experiments.train", "--config", "configs/quickstart.py", "--workdir", str(folder)]
+    together = ["--coordinator_address", free_address(), "--num_processes", "2", "--process_id"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return [
+        subprocess.Popen([*command, *options, *together, str(n)], cwd=REPOSITORY, env=child_environment(1), **pipes)
+        for n in range(2)
+    ]
+
+
+def test_a_folder_in_use_stops_both_processes_with_one_line_each(tmp_path):
+    with workdir.locked(tmp_path):
+        processes = train_with_two(tmp_path)
+        outputs = [process.communicate(timeout=100) for process in processes]
+    assert [process.returncode for process in processes] == [2, 2]
+    assert "in use by process" in outputs[0][1].splitlines()[-1]
+    assert "another process of this run stopped" in outputs[1][1].splitlines()[-1]
+    assert "Traceback" not in outputs[0][1] + outputs[1][1]
+
+
+def test_a_signal_to_one_process_saves_and_stops_both(tmp_path):
+    options = ["--config.duration.steps=100000", "--config.steps_per_dispatch=1", "--config.evals.test.every=None"]
+    processes = train_with_two(tmp_path, *options)
+    while len(read_metrics(tmp_path / "metrics.jsonl")) < 2 and processes[0].poll() is None:
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)
+    outputs = [process.communicate(timeout=100) for process in processes]
+    assert [process.returncode for process in processes] == [143, 143], outputs
+    assert "the same command resumes" in outputs[0][1]
+    step, _, _ = load_arrays(tmp_path)
+    assert f"stopped at step {step} of 100000" in outputs[0][1]
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--num_processes", "2"], "--coordinator_address"),
+        (["--process_id", "1"], "--process_id"),
+        (["--num_processes", "2", "--process_id", "7", "--coordinator_address", "127.0.0.1:1"], "--process_id"),
+    ],
+)
+def test_numbers_of_processes_that_do_not_fit_are_refused(program, tmp_path, options, part):
+    command = ["experiments.train", "--config", "configs/quickstart.py", "--workdir", tmp_path]
+    (line,) = program(*command, *options, check=2).stderr.strip().splitlines()
+    assert part in line

@@ -50,6 +50,11 @@ WRONG = [
     (["experiments.train", "--config", "configs/quickstart.py", "--config.mesh.data=3"], ["config.mesh", "devices"]),
     (["experiments.train", "--config", "configs/quickstart.py", "--config.duration.steps=0.5"], ["whole number"]),
     (["experiments.train", "--config", "configs/quickstart.py", "--workdir", "/proc/nothing"], ["--workdir"]),
+    (["experiments.train", "--config", "configs/quickstart.py", "--workdir", "README.md"], ["a file, not a folder"]),
+    (
+        ["experiments.train", "--config", "configs/quickstart.py", "--config.model.dropout=1.5"],
+        ["config.model", "dropout"],
+    ),
     (["experiments.evaluate", "--workdir", "runs/none"], ["is no run"]),
     (
         ["experiments.reproduce", "--config", "configs/quickstart.py", "--steps", "5", "--interrupt", "9"],
@@ -108,6 +113,12 @@ def test_evaluate_gives_the_numbers_of_the_run(quickstart, program):
     assert other["test"] != again["test"]
     assert "its splits" in program("experiments.evaluate", "--workdir", folder, "--split", "val", check=2).stderr
     assert "it has" in program("experiments.evaluate", "--workdir", folder, "--step", "7", check=2).stderr
+
+
+def test_a_device_that_is_not_there_is_named(program, tmp_path):
+    command = ["experiments.train", "--config", "configs/quickstart.py", "--workdir", tmp_path]
+    done = program(*command, check=2, environment={"JAX_PLATFORMS": "cuda"})
+    assert done.stderr.strip().splitlines()[-1].startswith("error: JAX does not start with JAX_PLATFORMS='cuda'")
 
 
 def test_a_run_of_eight_devices_is_evaluated_on_one(program, tmp_path):

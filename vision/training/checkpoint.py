@@ -277,12 +277,21 @@ def load_arrays(workdir: str | Path, step: int | None = None) -> tuple[int, dict
     chosen = pick_step(checkpoints, step)
     metadata = checkpoints.metadata(chosen)
     try:
-        tree = ocp.StandardCheckpointer().restore(directory.absolute() / str(chosen) / "state", strict=False)
+        tree = _restore_here(directory.absolute() / str(chosen) / "state")
     except _UNREADABLE as error:
         raise Damaged(f"checkpoint {chosen} in {directory} cannot be read: {_first_line(error)}") from error
     flat = {path_of(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(jax.device_get(tree))[0]}
     checkpoints.check_digests(flat, metadata, chosen)
     return chosen, flat, metadata
+
+
+def _restore_here(path: Path) -> PyTree:
+    """Reads arrays onto the first device, whatever devices and processes they were saved from."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        described = checkpointer.metadata(path).item_metadata.tree
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), described)
+        return checkpointer.restore(path, target)
 
 
 def open_existing(workdir: str | Path) -> Checkpoints:
