@@ -1,6 +1,7 @@
 """What all tests share: runtime shape checks, eight CPU devices, a compilation cache, the digits prepared once."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_SCRATCH / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # A worker of pytest-xdist inherits the folder below; what the user named is kept beside it.
 _TFDS = os.environ.setdefault("TESTS_TFDS_DATA_DIR", os.environ.get("TFDS_DATA_DIR", ""))
-os.environ["TFDS_DATA_DIR"] = str(_SCRATCH / "tfds")
+# Fresh for every session, so that a broken builder cannot hide behind what an earlier one prepared.
+_PREPARED = os.environ.setdefault("TESTS_PREPARED_DIR", "") or tempfile.mkdtemp(prefix="functional-vision-tfds-")
+os.environ["TESTS_PREPARED_DIR"] = os.environ["TFDS_DATA_DIR"] = _PREPARED
 
 from jaxtyping import install_import_hook  # noqa: E402
 
@@ -32,6 +35,11 @@ def pytest_configure(config):
     if not hasattr(config, "workerinput"):
         code = "from vision.data import tfds_source; tfds_source.load('digits', 'test')"
         subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=child_environment(), check=True)
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(_PREPARED, ignore_errors=True)
 
 
 @pytest.fixture

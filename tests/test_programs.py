@@ -115,6 +115,16 @@ def test_evaluate_gives_the_numbers_of_the_run(quickstart, program):
     assert "it has" in program("experiments.evaluate", "--workdir", folder, "--step", "7", check=2).stderr
 
 
+@pytest.mark.slow
+def test_quickstart_on_eight_devices_is_as_good_as_on_one(program, tmp_path):
+    accuracy = []
+    for devices in (1, 8):
+        command = ["experiments.train", "--config", "configs/quickstart.py", "--workdir", tmp_path / str(devices)]
+        accuracy.append(json.loads(program(*command, "--json", devices=devices).stdout)["test"]["accuracy"])
+    assert min(accuracy) >= 0.98
+    assert abs(accuracy[0] - accuracy[1]) <= 0.005
+
+
 def test_a_device_that_is_not_there_is_named(program, tmp_path):
     command = ["experiments.train", "--config", "configs/quickstart.py", "--workdir", tmp_path]
     done = program(*command, check=2, environment={"JAX_PLATFORMS": "cuda"})

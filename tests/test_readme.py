@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 from conftest import REPOSITORY, child_environment
 
@@ -25,16 +26,20 @@ def test_every_other_command_runs_as_written(tmp_path):
     for name in ("vision", "configs", "experiments", "tools"):
         shutil.copytree(REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     environment = child_environment() | {"PYTHONPATH": str(copy), "PATH": f"{sys.exec_prefix}/bin:/usr/bin:/bin"}
-    outputs = {}
+    outputs, seconds = {}, {}
     for command in commands():
         if command.endswith("pytest"):
             continue
         line = command.removeprefix("pip install -e . && ")
+        began = time.monotonic()
         done = subprocess.run(line, shell=True, cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-        outputs[line.split("#")[0].strip()] = done.stdout + done.stderr
-    first = outputs["python -m experiments.train --config configs/quickstart.py"]
-    assert "complete" in first, "the second time the same command says so"
-    straight = next(text for line, text in outputs.items() if "reproduce" in line)
-    assert "bitwise equal" in straight
+        outputs.setdefault(line.split("#")[0].strip(), []).append(done.stdout + done.stderr)
+        seconds[line] = time.monotonic() - began
+    first, second = outputs["python -m experiments.train --config configs/quickstart.py"]
+    assert float(re.search(r"done: .*test accuracy ([\d.]+)", first).group(1)) >= 0.98
+    assert seconds["python -m experiments.train --config configs/quickstart.py"] < 60
+    assert "complete" in second, "the second time the same command says so"
+    (proof,) = next(texts for line, texts in outputs.items() if "reproduce" in line)
+    assert "bitwise equal" in proof
     assert (copy / "runs" / "comparison.html").exists()

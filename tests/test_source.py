@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import child_environment
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -74,6 +75,16 @@ def test_folder_that_cannot_be_written_is_named(tmp_path):
     blocked.write_text("")
     with pytest.raises(UserError, match="TFDS_DATA_DIR"):
         tfds_source.load("digits", "train", data_dir=str(blocked / "folder"))
+
+
+def test_two_processes_prepare_at_once(tmp_path):
+    """Every first run over several processes does."""
+    code = "from vision.data import tfds_source; print(len(tfds_source.load('digits', 'test')))"
+    environment = child_environment() | {"TFDS_DATA_DIR": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) for _ in range(2)]
+    outputs = [process.communicate(timeout=100) for process in both]
+    assert [out.strip() for out, _ in outputs] == ["360", "360"], outputs
 
 
 def test_truncated_image_does_not_decode():
