@@ -89,11 +89,6 @@ def test_the_trainer_names_no_model_and_no_data_set(name):
         assert word not in text
 
 
-@pytest.mark.parametrize("name", ["constraints.txt", "LICENSE", ".gitignore", "README.md"])
-def test_the_repository_has_what_a_newcomer_needs(name):
-    assert (REPOSITORY / name).stat().st_size > 50
-
-
 def test_constraints_name_every_dependency_with_one_version():
     import tomllib
     from importlib import metadata

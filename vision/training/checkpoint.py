@@ -95,10 +95,6 @@ class Checkpoints:
         """Whether a run has saved here before, even if every checkpoint has been set aside as damaged since."""
         return bool(self.steps()) or self._damaged.is_dir()
 
-    def best_step(self) -> int | None:
-        """Returns the step with the best metric, or None."""
-        return self._manager.best_step() if self._metric else None
-
     def save(
         self, step: int, state: PyTree, metadata: Mapping[str, Any], metrics: Mapping[str, float] | None = None
     ) -> None:
