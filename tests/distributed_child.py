@@ -36,7 +36,7 @@ for residency in ("device", "host"):
     for step in (0, 13):
         batch = experiment.pipeline.batch(step)
         seen[f"{residency}/index/{step}"] = gathered(batch["index"])
-        examples = prepare(batch, experiment.pipeline.resident, experiment.constants.keys.augment)
+        examples = prepare(batch, experiment.pipeline.resident, experiment.constants.keys.augment, step)
         seen[f"{residency}/image/{step}"] = gathered(examples["image"])
         seen[f"{residency}/label/{step}"] = gathered(examples["label"])
     seen["local"] = np.asarray(local_rows(batch["index"]))

@@ -1,16 +1,32 @@
 """Each augmentation does what its name says, as often as it says."""
 
 import inspect
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vision.data.augment import AUGMENTATIONS, compose, random_flip, random_shift, resolve
+from vision.data.augment import AUGMENTATIONS, compose, resolve
+from vision.data.augment.base import Draw, OverVisits
+from vision.data.augment.flip import random_flip
+from vision.data.augment.shift import random_shift
 from vision.errors import ConfigError
 
 KEYS = jax.random.split(jax.random.key(0), 3000)
+
+
+def of_key(augmentation):
+    """An augmentation as a function of (key, image), at an example's third visit where visits matter."""
+    if not isinstance(augmentation, OverVisits):
+        return augmentation
+    return lambda key, image: augmentation.apply(Draw(key, jax.random.fold_in(key, 1), jnp.int32(2)), image)
+
+
+def draws(keys):
+    """Draws of first visits."""
+    return Draw(keys, keys, jnp.zeros(len(keys), jnp.int32))
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -18,7 +34,7 @@ KEYS = jax.random.split(jax.random.key(0), 3000)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_contract_pure_shape_and_type_kept_batched_by_vmap(name, shape, dtype):
     assert inspect.getdoc(AUGMENTATIONS[name])
-    augmentation = AUGMENTATIONS[name]()
+    augmentation = of_key(AUGMENTATIONS[name]())
     image = jnp.asarray(np.random.default_rng(0).integers(0, 255, shape).astype(dtype))
     once, again = augmentation(KEYS[0], image), augmentation(KEYS[0], image)
     assert once.shape == shape
@@ -52,7 +68,7 @@ def test_flip_mirrors_left_to_right_at_its_rate(probability):
 def test_steps_of_a_list_have_keys_of_their_own():
     sections = resolve(({"name": "random_flip"}, {"name": "random_flip"}), "augment")
     image = jnp.arange(3, dtype=jnp.uint8).reshape(1, 3, 1)
-    twice = np.asarray(jax.vmap(compose(sections, "augment"), (0, None))(KEYS, image))
+    twice = np.asarray(jax.vmap(compose(sections, "augment"), (0, None))(draws(KEYS), image))
     kept = (twice == image).all((1, 2, 3)).mean()
     assert abs(kept - 0.5) < 0.04, "with one key for both the second flip would always undo the first"
 
@@ -63,3 +79,16 @@ def test_steps_of_a_list_have_keys_of_their_own():
 def test_impossible_values_name_the_place(section):
     with pytest.raises(ConfigError, match=r"augment\[0\]"):
         compose((section,), "augment")
+
+
+def test_alternating_flip_mirrors_half_at_first_and_every_image_at_every_second_visit():
+    image = jnp.arange(6, dtype=jnp.uint8).reshape(2, 3, 1)
+    flip = AUGMENTATIONS["alternating_flip"]().apply
+    at = [
+        np.asarray(jax.vmap(flip, (0, None))(Draw(KEYS[::-1], KEYS, jnp.full(len(KEYS), visit)), image))
+        for visit in range(4)
+    ]
+    mirrored = [(each == image[:, ::-1]).all((1, 2, 3)) for each in at]
+    assert abs(mirrored[0].mean() - 0.5) < 4 * 0.5 / np.sqrt(len(KEYS))
+    for earlier, later in itertools.pairwise(mirrored):
+        np.testing.assert_array_equal(earlier, ~later)

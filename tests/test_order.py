@@ -11,7 +11,7 @@ def test_every_epoch_holds_every_example_once(examples, batch):
     order = Order(examples, batch, seed=3)
     rows = [order.rows(step) for step in range(-(-3 * examples // batch))]
     index = np.concatenate([row.index for row in rows])[: 3 * examples]
-    epoch = np.concatenate([row.epoch for row in rows])[: 3 * examples]
+    epoch = np.concatenate([row.visit for row in rows])[: 3 * examples]
     np.testing.assert_array_equal(epoch, np.repeat([0, 1, 2], examples))
     for number in range(3):
         np.testing.assert_array_equal(np.sort(index[epoch == number]), np.arange(examples))

@@ -28,7 +28,7 @@ def pipeline(source, devices, residency, batch_size=8):
 def examples(made, step):
     """The examples of a step, prepared under jit without augmentation."""
     prepare = make_prepare(mean=None, std=None, augmentation=None, channels=1)
-    return jax.device_get(jax.jit(prepare)(made.batch(step), made.resident, jax.random.key(0)))
+    return jax.device_get(jax.jit(prepare)(made.batch(step), made.resident, jax.random.key(0), 0))
 
 
 @pytest.mark.parametrize("devices", [1, 2, 8])
@@ -45,7 +45,7 @@ def test_batches_are_the_rows_of_the_order(source, devices, residency):
 def test_small_sets_live_on_the_device_and_only_indices_travel(source):
     made = pipeline(source, 2, "auto")
     assert set(made.resident) == {"image", "label"}
-    assert set(made.batch(0)) == {"index", "epoch"}
+    assert set(made.batch(0)) == {"index", "visit"}
     assert len(made.batch(0)["index"].sharding.device_set) == 2
 
 
@@ -73,26 +73,26 @@ def test_evaluation_passes_over_every_example_once(source, batch_size):
     np.testing.assert_array_equal(seen, np.arange(20))
 
 
-def test_augmentation_is_the_same_on_any_devices_and_differs_by_epoch_and_example(source):
-    keep = lambda key, image: image * 0 + jax.random.bits(key, dtype="uint8")  # noqa: E731
+def test_augmentation_is_the_same_on_any_devices_and_differs_by_visit_and_example(source):
+    keep = lambda draw, image: image * 0 + jax.random.bits(draw.key, dtype="uint8")  # noqa: E731
     prepare = jax.jit(make_prepare(mean=None, std=None, augmentation=keep, channels=1))
     key = make_keys(0).augment
     drawn = []
     for devices in (1, 2, 8):
         made = pipeline(source, devices, "device", batch_size=40)
-        drawn.append(np.asarray(prepare(made.batch(0), made.resident, key)["image"])[:, 0, 0, 0])
+        drawn.append(np.asarray(prepare(made.batch(0), made.resident, key, 0)["image"])[:, 0, 0, 0])
     np.testing.assert_array_equal(drawn[0], drawn[1])
     np.testing.assert_array_equal(drawn[0], drawn[2])
-    assert len(set(drawn[0].tolist())) > 30, "forty (epoch, example) pairs share few of 256 values"
-    shifted = np.asarray(prepare(made.batch(0), made.resident, make_keys(1).augment)["image"])[:, 0, 0, 0]
+    assert len(set(drawn[0].tolist())) > 30, "forty (visit, example) pairs share few of 256 values"
+    shifted = np.asarray(prepare(made.batch(0), made.resident, make_keys(1).augment, 0)["image"])[:, 0, 0, 0]
     assert not np.array_equal(drawn[0], shifted)
 
 
 def test_normalisation_uses_mean_and_std_per_channel():
     prepare = make_prepare(mean=(0.5, 0.25), std=(0.5, 2.0), augmentation=None, channels=2)
     image = jnp.full((1, 1, 1, 2), 255, jnp.uint8)
-    batch = {"index": jnp.zeros(1, jnp.int32), "epoch": jnp.zeros(1, jnp.int32), "image": image}
-    np.testing.assert_allclose(prepare(batch, {}, jax.random.key(0))["image"].ravel(), [1.0, 0.375])
+    batch = {"index": jnp.zeros(1, jnp.int32), "visit": jnp.zeros(1, jnp.int32), "image": image}
+    np.testing.assert_allclose(prepare(batch, {}, jax.random.key(0), 0)["image"].ravel(), [1.0, 0.375])
 
 
 @pytest.mark.parametrize("wrong", [{"mean": (0.1, 0.2), "std": None}, {"mean": None, "std": (0.0,)}])

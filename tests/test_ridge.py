@@ -44,7 +44,7 @@ def trained(images, labels, *, l2: float, steps: int = 6000):
     )
     start = state.create(objective, optimizer, spec, keys.init)
 
-    def prepare(batch, resident, key):
+    def prepare(batch, resident, key, step):
         return {name: array[batch["index"]] for name, array in resident.items()}
 
     steps_of = jax.jit(make_steps(make_train_step(objective, optimizer, schedule, prepare)))

@@ -37,7 +37,7 @@ def setup(objective, *, devices=1, seed=0, residency="device", learning_rate=1e-
     optimizer = optimizer or optax.adamw(learning_rate)
     step = make_train_step(objective, optimizer, lambda k: learning_rate, prepare, **options)
     keys = state.make_keys(seed)
-    spec = jax.eval_shape(prepare, pipeline.batch(0), pipeline.resident, keys.augment)
+    spec = jax.eval_shape(prepare, pipeline.batch(0), pipeline.resident, keys.augment, 0)
     everywhere = replicated(sharding.mesh)
     create = jax.jit(lambda key: state.create(objective, optimizer, spec, key), out_shardings=everywhere)
     return step, create(keys.init), pipeline, Constants(jax.device_put(keys, everywhere), pipeline.resident)

@@ -12,11 +12,11 @@ class Rows:
 
     Attributes:
       index: int32 ``[batch]``, positions in the source.
-      epoch: int32 ``[batch]``, the pass over the source that each belongs to.
+      visit: int32 ``[batch]``, how often each was drawn before; here the pass over the source, its epoch.
     """
 
     index: np.ndarray
-    epoch: np.ndarray
+    visit: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,12 @@ class Pipeline:
     def stacked(self, step: int, count: int) -> Batch:
         """Returns the batches of ``count`` steps from ``step`` on, stacked along a new leading axis."""
         batches = [self.rows(k) for k in range(step, step + count)]
-        index, epoch = np.stack([rows.index for rows in batches]), np.stack([rows.epoch for rows in batches])
-        return self._on_devices(Rows(index, epoch))
+        index, visit = np.stack([rows.index for rows in batches]), np.stack([rows.visit for rows in batches])
+        return self._on_devices(Rows(index, visit))
 
     def _on_devices(self, rows: Rows) -> Batch:
         sharding = _over_last(self.sharding, rows.index.ndim)
-        batch = {"index": place(rows.index, sharding), "epoch": place(rows.epoch, sharding)}
+        batch = {"index": place(rows.index, sharding), "visit": place(rows.visit, sharding)}
         if not self.resident:
             for name, array in self.source.arrays.items():
                 batch[name] = _gather(array, rows.index, sharding)

@@ -1,31 +1,46 @@
-"""The device part of the pipeline: gather, augment, normalise, all inside the jitted step."""
+"""The device part of the pipeline: gather, augment, normalise, mix, all inside the jitted step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, Num
+from jaxtyping import Array, Float, Int, Key, Num
 
-from vision.data.augment import Augmentation
+from vision.data.augment.base import Draw, Image
+from vision.data.augment.mix import Mix
 
 Batch = Mapping[str, Array]
-Prepare = Callable[[Batch, Batch, Key[Array, ""]], dict[str, Array]]
+Prepare = Callable[[Batch, Batch, Key[Array, ""], Int[Array, ""] | int], dict[str, Array]]
+Chain = Callable[[Draw, Image], Image]
+_MIXING, _CAPTIONS = 2**32 - 1, 2**32 - 2  # no visit is that late
 
 
 def make_prepare(
-    *, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, augmentation: Augmentation | None, channels: int
+    *,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    channels: int,
+    augmentation: Chain | None = None,
+    views: Mapping[str, Sequence[Chain]] | None = None,
+    mix: Mix | None = None,
+    num_classes: int = 0,
 ) -> Prepare:
-    """Returns ``prepare(batch, resident, key) -> examples``.
+    """Returns ``prepare(batch, resident, key, step) -> examples``.
 
-    ``batch`` brings ``index`` and ``epoch``, and either the examples themselves or, where ``resident`` holds the
-    whole data set on the device, nothing else. The key of an example's augmentation is made from
-    (key, epoch, index): no device, process or microbatch enters it.
+    ``batch`` brings ``index`` and ``visit``, and either the examples themselves or, where ``resident`` holds the
+    whole data set on the device, nothing else. The draws of an example's augmentation are made from
+    (key, visit, index), those of mixing, which joins examples of the whole batch, from (key, step): no device,
+    process or microbatch enters them.
 
     Args:
       mean: per channel, of images scaled to [0, 1]; None leaves 0.
       std: per channel, likewise; None leaves 1.
-      augmentation: applied to each raw image, or None.
       channels: of the images, against which ``mean`` and ``std`` are checked.
+      augmentation: applied to each raw image, or None.
+      views: name -> chains, one for each view of that name; the views take the place of ``image`` and have
+        shape ``[batch, views, height, width, channels]``. Their chains begin after ``augmentation``.
+      mix: joins the normalised images and one-hot labels of the batch, or None.
+      num_classes: size of those labels.
 
     Raises:
       ValueError: ``mean`` or ``std`` has another length than the images have channels, or a std is not positive.
@@ -36,26 +51,67 @@ def make_prepare(
     if std is not None and min(std) <= 0:
         raise ValueError(f"std must be positive, got {std}")
 
-    def prepare(batch: Batch, resident: Batch, key: Key[Array, ""]) -> dict[str, Array]:
-        examples = {name: array[batch["index"]] for name, array in resident.items()} if resident else dict(batch)
-        images = examples["image"]
+    def prepare(batch: Batch, resident: Batch, key: Key[Array, ""], step: Int[Array, ""] | int) -> dict[str, Array]:
+        examples = dict(batch)
+        for name, array in resident.items():
+            examples[name] = array[batch["index"]]
+        draws = example_draws(key, batch["visit"], batch["index"])
+        if "caption" in examples:
+            examples |= _choose_caption(examples, draws)
         if augmentation is not None:
-            images = jax.vmap(augmentation)(example_keys(key, batch["epoch"], batch["index"]), images)
-        return {**examples, "image": normalize(images, mean, std)}
+            examples["image"] = jax.vmap(augmentation)(draws, examples["image"])
+        if views is None:
+            examples["image"] = normalize(examples["image"], mean, std)
+        else:
+            image = examples.pop("image")
+            for name, chains in views.items():
+                examples[name] = normalize(_views(chains, draws, image, name), mean, std)
+        if mix is not None:
+            label = examples["label"]
+            target = jax.nn.one_hot(label, num_classes) if label.ndim == 1 else label.astype(jnp.float32)
+            mix_key = jax.random.fold_in(jax.random.fold_in(key, jnp.uint32(_MIXING)), step)
+            examples["image"], examples["label"] = mix(mix_key, examples["image"], target)
+        return examples
 
     return prepare
 
 
-def example_keys(key: Key[Array, ""], epoch: Num[Array, " batch"], index: Num[Array, " batch"]) -> Key[Array, " batch"]:
-    """Returns one key per example, a function of (key, epoch, index) alone."""
-    return jax.vmap(lambda e, i: jax.random.fold_in(jax.random.fold_in(key, e), i))(epoch, index)
+def example_draws(key: Key[Array, ""], visit: Int[Array, " batch"], index: Int[Array, " batch"]) -> Draw:
+    """Returns the draws of each example, a function of (key, visit, index) alone; the leaves have a batch axis."""
+
+    def of_example(visit: Int[Array, ""], index: Int[Array, ""]) -> Draw:
+        first, now = (jax.random.fold_in(jax.random.fold_in(key, v), index) for v in (0, visit))
+        return Draw(now, first, visit)
+
+    return jax.vmap(of_example)(visit, index)
 
 
 def normalize(
-    images: Num[Array, "batch height width channels"], mean: tuple[float, ...] | None, std: tuple[float, ...] | None
-) -> Float[Array, "batch height width channels"]:
+    images: Num[Array, "*batch height width channels"], mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> Float[Array, "*batch height width channels"]:
     """Returns ``(images - mean) / std`` in float32; integers are scaled from 0..255 to 0..1 first."""
     scaled = images.astype(jnp.float32)
     if jnp.issubdtype(images.dtype, jnp.integer):
         scaled = scaled / 255.0
     return (scaled - jnp.asarray(mean or 0.0)) / jnp.asarray(std or 1.0)
+
+
+def _views(chains: Sequence[Chain], draws: Draw, images: Array, name: str) -> Array:
+    """Every view of one name has draws of its own, apart from those of other names by the name's bytes."""
+    salt = int.from_bytes(name.encode()[:4].ljust(4), "big") % 2**31
+    made = [
+        jax.vmap(lambda draw, image, chain=chain, number=number: chain(draw.fold_in(salt + number), image))(
+            draws, images
+        )
+        for number, chain in enumerate(chains)
+    ]
+    return jnp.stack(made, axis=1)
+
+
+def _choose_caption(examples: Mapping[str, Array], draws: Draw) -> dict[str, Array]:
+    """Replaces the captions ``[batch, captions, bytes]`` of each image by one of them, drawn for this visit."""
+
+    def choose(key: Key[Array, ""], count: Int[Array, ""], captions: Array) -> Array:
+        return captions[jax.random.randint(jax.random.fold_in(key, jnp.uint32(_CAPTIONS)), (), 0, count)]
+
+    return {"caption": jax.vmap(choose)(draws.key, examples["num_captions"], examples["caption"])}

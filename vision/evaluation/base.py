@@ -75,7 +75,7 @@ def summed(
     @partial(jax.jit, out_shardings=everywhere)
     def of_batch(params, extra, batch, resident, mask):
         # A split is prepared without augmentation, so the key is never drawn from.
-        examples = eval_set.prepare(batch, resident, jax.random.key(0))
+        examples = eval_set.prepare(batch, resident, jax.random.key(0), 0)
         return statistics(objective.encode(params, extra, examples)["output"], examples, mask.astype(jnp.float32))
 
     def pass_over(state: State) -> PyTree:

@@ -99,7 +99,7 @@ def assemble(config: Config) -> Experiment:
 
     in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(source))
     total = _positive(in_steps(config["duration"], "config.duration"), "config.duration")
-    batch_spec = jax.eval_shape(lambda: prepare(_zeros_like(pipeline), pipeline.resident, keys.augment))
+    batch_spec = jax.eval_shape(lambda: prepare(_zeros_like(pipeline), pipeline.resident, keys.augment, 0))
     params, _ = jax.eval_shape(lambda key: objective.init(key, batch_spec), keys.init)
     schedule = make_schedule(config["optimizer"], total, in_steps)
     optimizer = make_optimizer(config["optimizer"], schedule, params)

@@ -53,7 +53,7 @@ def make_train_step(
     """
 
     def train_step(state: TrainState, batch: Batch, constants: Constants) -> tuple[TrainState, Metrics]:
-        examples = constrain(prepare(batch, constants.resident, constants.keys.augment))
+        examples = constrain(prepare(batch, constants.resident, constants.keys.augment, state.step))
         size = batch["index"].shape[0]
         step_key = jax.random.fold_in(constants.keys.step, state.step)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(step_key, jnp.arange(size))
