@@ -33,7 +33,7 @@ REPOSITORY = Path(__file__).parent.parent
 def pytest_configure(config):
     """Prepares the digits once, before the workers start."""
     if not hasattr(config, "workerinput"):
-        code = "from vision.data import tfds_source; tfds_source.load('digits', 'test')"
+        code = "from vision.data.sources import Opener; Opener('digits')('test')"
         subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=child_environment(), check=True)
 
 

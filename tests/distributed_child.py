@@ -32,7 +32,7 @@ seen = {}
 for residency in ("device", "host"):
     config = load("configs/quickstart.py", [f"--config.data.residency={residency}", "--config.model.dropout=0.3"])
     experiment = assemble(resolve(config))
-    prepare = jax.jit(make_prepare_of(experiment.config, experiment.source, training=True))
+    prepare = jax.jit(make_prepare_of(experiment.config, 1, 10, training=True))
     for step in (0, 13):
         batch = experiment.pipeline.batch(step)
         seen[f"{residency}/index/{step}"] = gathered(batch["index"])

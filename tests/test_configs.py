@@ -10,25 +10,32 @@ import pytest
 from conftest import REPOSITORY
 
 from vision.config.loading import load
-from vision.data import tfds_source
 from vision.data.source import ArraySource
+from vision.data.sources import Opener
 from vision.training import assemble as module
 from vision.training.schema import resolve
 
 CONFIGS = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.name != "__init__.py")
 # What stands in for data that may not be there: shape of an image and number of classes.
-KNOWN = {"digits": ((8, 8, 1), 10), "fashion_mnist": ((28, 28, 1), 10), "cifar10": ((32, 32, 3), 10)}
+KNOWN = {
+    "digits": ((8, 8, 1), 10),
+    "mnist": ((28, 28, 1), 10),
+    "fashion_mnist": ((28, 28, 1), 10),
+    "cifar10": ((32, 32, 3), 10),
+    "shapes": ((64, 64, 3), 48),
+    "folder:images": ((32, 24, 3), 5),
+}
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    def make(name, split, *, data_dir=None):
-        shape, classes = KNOWN[name]
-        generator = np.random.default_rng(len(split))
+    def make(opener, split):
+        shape, classes = KNOWN[opener.name]
+        generator = np.random.default_rng(len(split or ""))
         images = generator.integers(0, 256, (40, *shape), dtype=np.uint8)
         return ArraySource({"image": images, "label": generator.integers(0, classes, 40).astype(np.int32)}, classes)
 
-    monkeypatch.setattr(tfds_source, "load", make)
+    monkeypatch.setattr(Opener, "__call__", make)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

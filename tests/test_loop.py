@@ -1,6 +1,9 @@
 """A run ends where it should, resumes to the same bits, and refuses what it cannot do."""
 
 import json
+import os
+import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -121,24 +124,19 @@ def test_keys_that_do_not_change_what_is_learned_are_free(straight, tiny_config,
 
 
 def test_other_data_under_the_same_name_are_refused(tiny_config, tmp_path, monkeypatch):
-    from vision.data import tfds_source
-    from vision.data.source import ArraySource
+    from vision.data.source import Subset
+    from vision.data.sources import Opener
 
     with pytest.raises(Killed):
         train(tiny_config, tmp_path / "run", at_step={9: killed})
-    tiny_config.data.data_dir = str(tmp_path / "moved")
-    load = tfds_source.load
-
-    def altered(name, split, *, data_dir=None):
-        source = load(name, split)
-        arrays = {key: array.copy() for key, array in source.arrays.items()}
-        arrays["image"][0, 0, 0, 0] ^= 1
-        return ArraySource(arrays, source.num_classes)
-
-    monkeypatch.setattr(tfds_source, "load", altered)
-    with pytest.raises(UserError, match=r"training data are not those of the checkpoint of step \d+"):
-        train(tiny_config, tmp_path / "run")
-    monkeypatch.setattr(tfds_source, "load", lambda name, split, data_dir=None: load(name, split))
+    moved = tmp_path / "moved"
+    shutil.copytree(Path(os.environ["TFDS_DATA_DIR"]) / "digits", moved / "digits")
+    tiny_config.data.data_dir = str(moved)
+    opened = Opener.__call__
+    with monkeypatch.context() as patch:
+        patch.setattr(Opener, "__call__", lambda self, split: Subset(opened(self, split), np.arange(300)))
+        with pytest.raises(UserError, match=r"training data are not those of the checkpoint of step \d+"):
+            train(tiny_config, tmp_path / "run")
     assert train(tiny_config, tmp_path / "run")["step"] == 12, "another folder with the same data is free"
 
 

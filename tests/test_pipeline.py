@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 from conftest import mesh_of
 
-from vision.data.order import Order
-from vision.data.pipeline import evaluation_pipeline, training_pipeline
+from vision.data.host import HostPart
+from vision.data.order import InOrder, Shuffled
+from vision.data.pipeline import make_pipeline
 from vision.data.prepare import make_prepare
 from vision.data.source import ArraySource
 from vision.training.sharding import batch_sharding
 from vision.training.state import make_keys
+
+
+PART = HostPart((4, 4), 1)
 
 
 @pytest.fixture
@@ -22,7 +26,7 @@ def source():
 
 def pipeline(source, devices, residency, batch_size=8):
     sharding = batch_sharding(mesh_of(devices))
-    return training_pipeline(source, batch_size=batch_size, seed=0, sharding=sharding, residency=residency)
+    return make_pipeline(source, Shuffled(20, batch_size, 0), PART, sharding=sharding, residency=residency)
 
 
 def examples(made, step):
@@ -36,7 +40,7 @@ def examples(made, step):
 def test_batches_are_the_rows_of_the_order(source, devices, residency):
     made = pipeline(source, devices, residency)
     for step in (0, 2, 7):
-        index = Order(20, 8, 0).rows(step).index
+        index = Shuffled(20, 8, 0).rows(step).index
         got = examples(made, step)
         np.testing.assert_array_equal(got["label"], index)
         np.testing.assert_allclose(got["image"], source.arrays["image"][index] / 255.0, rtol=1e-6)
@@ -66,10 +70,11 @@ def test_each_device_holds_only_its_rows(source):
 
 @pytest.mark.parametrize("batch_size", [8, 20, 32])
 def test_evaluation_passes_over_every_example_once(source, batch_size):
-    made, masks = evaluation_pipeline(
-        source, batch_size=batch_size, sharding=batch_sharding(mesh_of(2)), residency="auto"
+    order = InOrder(20, batch_size)
+    made = make_pipeline(source, order, PART, sharding=batch_sharding(mesh_of(2)), residency="auto")
+    seen = np.concatenate(
+        [np.asarray(made.batch(step)["index"])[order.mask(step)] for step in range(order.num_batches)]
     )
-    seen = np.concatenate([np.asarray(made.batch(step)["index"])[mask] for step, mask in enumerate(masks)])
     np.testing.assert_array_equal(seen, np.arange(20))
 
 

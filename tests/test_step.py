@@ -10,7 +10,9 @@ from conftest import mesh_of
 from infonce import infonce
 
 from vision import models
-from vision.data.pipeline import training_pipeline
+from vision.data.host import HostPart
+from vision.data.order import Shuffled
+from vision.data.pipeline import make_pipeline
 from vision.data.prepare import make_prepare
 from vision.data.source import ArraySource
 from vision.objectives import OBJECTIVES
@@ -32,7 +34,8 @@ def setup(objective, *, devices=1, seed=0, residency="device", learning_rate=1e-
     images = np.random.default_rng(0).integers(0, 255, (50, 6, 6, 1)).astype(np.uint8)
     source = ArraySource({"image": images, "label": np.arange(50, dtype=np.int32) % 5}, 5)
     sharding = batch_sharding(mesh_of(devices))
-    pipeline = training_pipeline(source, batch_size=16, seed=seed, sharding=sharding, residency=residency)
+    order, part = Shuffled(50, 16, seed), HostPart((6, 6), 1)
+    pipeline = make_pipeline(source, order, part, sharding=sharding, residency=residency)
     prepare = make_prepare(mean=(0.5,), std=(0.25,), augmentation=None, channels=1)
     optimizer = optimizer or optax.adamw(learning_rate)
     step = make_train_step(objective, optimizer, lambda k: learning_rate, prepare, **options)

@@ -1,15 +1,58 @@
 """Sources: random-access sequences of examples, whatever they come from."""
 
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from PIL import Image
 
-Example = dict[str, np.ndarray]
+Example = dict[str, Any]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What the pipeline reads from.
+
+    An example has ``image``, either encoded ``bytes`` or uint8 ``[height, width, channels]``, and may have ``label``
+    (an int32 class, or float32 ``[classes]`` of zeros and ones where one image can have several), ``caption`` (uint8
+    ``[captions, bytes]`` in UTF-8, padded with zeros) with ``num_captions``, and ``target`` (float32 ``[outputs]``).
+    """
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes a label can name; 0 without labels; for regression, the number of outputs."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, where known."""
+        ...
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The entries of an example."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Sequence[int]) -> list[Example]:
+        """Returns the examples at ``indices``."""
+        ...
+
+    def where(self, index: int) -> str:
+        """Returns the path, or whatever tells a person which example that is."""
+        ...
+
+    def labels(self) -> np.ndarray:
+        """Returns all labels, ``[n]`` or ``[n, classes]``."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """The first 16 hexadecimal digits of a SHA-256 over the examples, before anything is decoded."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -22,7 +65,7 @@ class ArraySource:
       class_names: their names, where known.
 
     Raises:
-      ValueError: the arrays are empty or differ in length.
+      ValueError: the arrays are empty or differ in length, or a label is no class.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -33,6 +76,8 @@ class ArraySource:
         lengths = {name: len(array) for name, array in self.arrays.items()}
         if len(set(lengths.values())) != 1 or not min(lengths.values()):
             raise ValueError(f"a source needs arrays of one common, positive length, got {lengths}")
+        if "label" in self.arrays:
+            check_labels(self.arrays["label"], self.num_classes)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -41,9 +86,26 @@ class ArraySource:
         """Returns the example, or the stacked examples, at ``indices``."""
         return {name: array[indices] for name, array in self.arrays.items()}
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the arrays."""
+        return tuple(self.arrays)
+
+    def read(self, indices: Sequence[int]) -> list[Example]:
+        """Returns the examples at ``indices``."""
+        return [self[int(index)] for index in indices]
+
+    def where(self, index: int) -> str:
+        """Returns the example's number."""
+        return f"example {index}"
+
+    def labels(self) -> np.ndarray:
+        """Returns all labels."""
+        return self.arrays["label"]
+
     @cached_property
     def fingerprint(self) -> str:
-        """The first 16 hexadecimal digits of a SHA-256 over names, types, shapes and contents."""
+        """Over names, types, shapes and contents."""
         digest = hashlib.sha256()
         for name, array in sorted(self.arrays.items()):
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
@@ -51,8 +113,67 @@ class ArraySource:
         return digest.hexdigest()[:16]
 
 
-def decode(encoded: bytes) -> np.ndarray:
-    """Returns an encoded image as uint8 ``[height, width, channels]`` with 1 channel for grey and 3 for colour."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        array = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-    return array if array.ndim == 3 else array[..., None]
+@dataclass(frozen=True)
+class Subset:
+    """Some examples of another source, in the order given; both have the same classes.
+
+    Attributes:
+      source: the other.
+      positions: int64 ``[n]``, positions in it.
+    """
+
+    source: Source
+    positions: np.ndarray = field(repr=False)
+
+    @property
+    def num_classes(self) -> int:
+        """That of the whole."""
+        return self.source.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of the whole."""
+        return self.source.class_names
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Those of the whole."""
+        return self.source.fields
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def read(self, indices: Sequence[int]) -> list[Example]:
+        """Returns the examples at ``indices``."""
+        return self.source.read([int(self.positions[index]) for index in indices])
+
+    def where(self, index: int) -> str:
+        """Returns what the whole says of the example."""
+        return self.source.where(int(self.positions[index]))
+
+    def labels(self) -> np.ndarray:
+        """Returns all labels."""
+        return self.source.labels()[self.positions]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Over that of the whole and the positions."""
+        text = self.source.fingerprint.encode()
+        return hashlib.sha256(text + self.positions.astype("<i8").tobytes()).hexdigest()[:16]
+
+
+def check_labels(labels: np.ndarray, num_classes: int) -> None:
+    """Raises a ValueError for labels that are no classes; they would silently add nothing to a loss."""
+    if labels.ndim == 2:
+        if labels.shape[1] != num_classes:
+            raise ValueError(f"labels over {labels.shape[1]} classes, expected {num_classes}")
+    elif np.issubdtype(labels.dtype, np.integer) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise ValueError(f"labels reach from {labels.min()} to {labels.max()}, the classes from 0 to {num_classes - 1}")
+
+
+def several_hot(classes: Sequence[Sequence[int]], num_classes: int) -> np.ndarray:
+    """Returns float32 ``[n, classes]`` with ones at the classes of each example."""
+    label = np.zeros((len(classes), num_classes), np.float32)
+    for position, each in enumerate(classes):
+        label[position, list(each)] = 1
+    return label

@@ -84,6 +84,7 @@ def summed(
             on_devices = place(mask, eval_set.pipeline.sharding)
             batch = eval_set.pipeline.batch(step)
             parts.append(of_batch(state.params, state.extra, batch, eval_set.pipeline.resident, on_devices))
+        eval_set.pipeline.close()
         return jax.tree.map(_exact_sum, *jax.device_get(parts))
 
     return pass_over

@@ -31,5 +31,5 @@ def regression(eval_set: EvalSet, objective: Objective) -> Evaluator:
             yield name, float(total / count)
 
     source = eval_set.pipeline.source
-    names = ("squared_error",) if "target" in source.arrays else ("accuracy", "squared_error")
+    names = ("squared_error",) if "target" in source.fields else ("accuracy", "squared_error")
     return Evaluator(run, names, source.class_names)

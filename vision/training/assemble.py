@@ -1,7 +1,7 @@
 """From a resolved config to everything a run is made of; nothing here trains or writes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,15 @@ from jax.sharding import Mesh
 from vision import models
 from vision.config.calling import call
 from vision.config.duration import Duration, steps_of
-from vision.data import augment, tfds_source
-from vision.data.pipeline import Pipeline, evaluation_pipeline, training_pipeline
+from vision.data import augment
+from vision.data.augment.mix import MIXES
+from vision.data.host import HostPart
+from vision.data.materialize import usable
+from vision.data.order import InOrder
+from vision.data.pipeline import Pipeline, make_pipeline
 from vision.data.prepare import Prepare, make_prepare
-from vision.data.source import ArraySource
+from vision.data.source import Source
+from vision.data.sources import Given, Opener, to_stderr
 from vision.errors import ConfigError
 from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet, Evaluator
@@ -25,6 +30,7 @@ from vision.objectives import OBJECTIVES
 from vision.objectives.base import Objective
 from vision.objectives.ema import with_ema
 from vision.training import sharding, state
+from vision.training.inputs import host_part, order_of
 from vision.training.optimizers import OPTIMIZERS, with_rules
 from vision.training.rules import layerwise_rules
 from vision.training.schedules import SCHEDULES, with_warmup
@@ -41,7 +47,9 @@ class Experiment:
 
     Attributes:
       config: resolved.
+      opener: opens splits of the data.
       source: the training examples.
+      part: what the host does to them.
       pipeline: their batches.
       objective: what is learned.
       mesh: the devices.
@@ -54,7 +62,9 @@ class Experiment:
     """
 
     config: Config
-    source: ArraySource
+    opener: Opener
+    source: Source
+    part: HostPart
     pipeline: Pipeline
     objective: Objective
     mesh: Mesh
@@ -77,8 +87,12 @@ class Experiment:
         return _positive(steps, path)
 
 
-def assemble(config: Config) -> Experiment:
+def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     """Builds an experiment.
+
+    Args:
+      config: resolved.
+      given: split -> source or arrays, where ``config.data.name`` is ``arrays``.
 
     Raises:
       UserError: the data are not there, or a value of the config cannot be.
@@ -86,12 +100,26 @@ def assemble(config: Config) -> Experiment:
     mesh = call(sharding.make_mesh, config["mesh"], "config.mesh")
     batch_size, microbatches = config["batch_size"], config["microbatches"]
     sharding.check_batch(batch_size, mesh, microbatches)
-    source = load_source(config, config["data"]["split"])
+    data = config["data"]
+    note = to_stderr if jax.process_index() == 0 else _ignore
+    opener = Opener(data["name"], data["data_dir"], data["label"], data["on_error"], note, given)
+    source = opener(data["split"])
+    part = host_part(data, source, seed=config["seed"], note=note)
+    source = usable(source, part, data["on_error"], note)
     objective = make_objective(config, source.num_classes)
-    prepare = make_prepare_of(config, source, training=True)
+    prepare = make_prepare_of(config, part.channels, source.num_classes, training=True)
     over_batch = sharding.batch_sharding(mesh)
-    pipeline = training_pipeline(
-        source, batch_size=batch_size, seed=config["seed"], sharding=over_batch, residency=config["data"]["residency"]
+    order = order_of(data, source, batch_size=batch_size, seed=config["seed"])
+    pipeline = call(
+        make_pipeline,
+        {"residency": data["residency"], "workers": data["workers"]},
+        "config.data",
+        source=source,
+        order=order,
+        part=part,
+        sharding=over_batch,
+        note=note,
+        what=data["split"],
     )
     # Under jit, because only so a process makes arrays that live on the devices of others too.
     keys = jax.jit(state.make_keys, out_shardings=sharding.replicated(mesh))(np.uint32(config["seed"]))
@@ -100,7 +128,7 @@ def assemble(config: Config) -> Experiment:
     in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(source))
     total = _positive(in_steps(config["duration"], "config.duration"), "config.duration")
     batch_spec = jax.eval_shape(lambda: prepare(_zeros_like(pipeline), pipeline.resident, keys.augment, 0))
-    params, _ = jax.eval_shape(lambda key: objective.init(key, batch_spec), keys.init)
+    params = _initial_shapes(config, objective, batch_spec, keys.init)
     schedule = make_schedule(config["optimizer"], total, in_steps)
     optimizer = make_optimizer(config["optimizer"], schedule, params)
 
@@ -121,7 +149,9 @@ def assemble(config: Config) -> Experiment:
     jitted = partial(jax.jit, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
     return Experiment(
         config=config,
+        opener=opener,
         source=source,
+        part=part,
         pipeline=pipeline,
         objective=objective,
         mesh=mesh,
@@ -132,12 +162,6 @@ def assemble(config: Config) -> Experiment:
         steps=jitted(make_steps(train_step)),
         total_steps=total,
     )
-
-
-def load_source(config: Config, split: str) -> ArraySource:
-    """Reads a split of the config's data."""
-    data = config["data"]
-    return tfds_source.load(data["name"], split, data_dir=data["data_dir"])
 
 
 def make_objective(config: Config, num_classes: int) -> Objective:
@@ -154,13 +178,17 @@ def make_objective(config: Config, num_classes: int) -> Objective:
     return objective
 
 
-def make_prepare_of(config: Config, source: ArraySource, *, training: bool) -> Prepare:
-    """Returns the device part of the pipeline; only training augments."""
-    data = config["data"]
-    augmentation = augment.compose(data["augment"], "config.data.augment") if training and data["augment"] else None
-    scaling = {"mean": data["mean"], "std": data["std"]}
-    channels = source.arrays["image"].shape[-1]
-    return call(make_prepare, scaling, "config.data", augmentation=augmentation, channels=channels)
+def make_prepare_of(config: Config, channels: int, num_classes: int, *, training: bool) -> Prepare:
+    """Returns the device part of the pipeline; only training augments, makes views and mixes."""
+    data, path = config["data"], "config.data"
+    options: dict[str, Any] = {"mean": data["mean"], "std": data["std"]}
+    if training and data["augment"]:
+        options["augmentation"] = augment.compose(data["augment"], f"{path}.augment")
+    if training and data["views"] is not None:
+        options["views"] = augment.compose_views(data["views"], f"{path}.views")
+    if training and data["mix"] is not None:
+        options["mix"] = call(MIXES[data["mix"]["name"]], data["mix"], f"{path}.mix")
+    return call(make_prepare, options, path, channels=channels, num_classes=num_classes)
 
 
 def make_schedule(section: Config, total: int, in_steps: Any) -> optax.Schedule:
@@ -200,22 +228,37 @@ def make_optimizer(section: Config, schedule: optax.Schedule, params: PyTree) ->
 
 def make_evaluators(experiment: Experiment, *, split: str | None = None) -> dict[str, Evaluator]:
     """Returns the config's evaluators by name, on their own splits or all on ``split``."""
-    config = experiment.config
-    sources: dict[str, ArraySource] = {config["data"]["split"]: experiment.source}
+    config, data = experiment.config, experiment.config["data"]
+    part = replace(experiment.part, crop=data["eval_crop"])
+    over_batch = sharding.batch_sharding(experiment.mesh)
+    sources: dict[str | None, Source] = {}
     evaluators = {}
     for name, section in config["evals"].items():
         chosen = split or section["split"]
         if chosen not in sources:
-            sources[chosen] = load_source(config, chosen)
-        source = sources[chosen]
+            note = experiment.opener.note
+            sources[chosen] = usable(experiment.opener(chosen), part, data["on_error"], note)
+            classes = sources[chosen].num_classes
+            if classes != experiment.source.num_classes:
+                raise ConfigError(
+                    f"config.evals.{name}: split {chosen!r} has {classes} classes, the training data have "
+                    f"{experiment.source.num_classes}"
+                )
         sharding.check_batch(section["batch_size"], experiment.mesh, 1, where=f"config.evals.{name}.batch_size")
-        pipeline, masks = evaluation_pipeline(
-            source,
-            batch_size=section["batch_size"],
-            sharding=sharding.batch_sharding(experiment.mesh),
-            residency=config["data"]["residency"],
+        order = InOrder(len(sources[chosen]), section["batch_size"])
+        pipeline = call(
+            make_pipeline,
+            {"residency": data["residency"]},  # passes are short: threads start at once, processes would not
+            "config.data",
+            source=sources[chosen],
+            order=order,
+            part=part,
+            sharding=over_batch,
+            note=experiment.opener.note,
+            what=f"{name}, {chosen or 'held out'}",
         )
-        eval_set = EvalSet(pipeline, make_prepare_of(config, source, training=False), masks)
+        prepare = make_prepare_of(config, part.channels, experiment.source.num_classes, training=False)
+        eval_set = EvalSet(pipeline, prepare, tuple(order.mask(step) for step in range(order.num_batches)))
         evaluators[name] = call(
             EVALUATORS[section["name"]],
             own(section, eval_section),
@@ -224,6 +267,21 @@ def make_evaluators(experiment: Experiment, *, split: str | None = None) -> dict
             objective=experiment.objective,
         )
     return evaluators
+
+
+def _initial_shapes(config: Config, objective: Objective, batch_spec: PyTree, key: Any) -> PyTree:
+    """The shapes of the initial parameters; what the objective needs and the data do not bring is named."""
+    try:
+        return jax.eval_shape(lambda each: objective.init(each, batch_spec), key)[0]
+    except KeyError as error:
+        raise ConfigError(
+            f"config.objective: {config['objective']['name']} needs {error} of each example, "
+            f"config.data brings {', '.join(sorted(batch_spec))}"
+        ) from error
+
+
+def _ignore(text: str) -> None:
+    pass
 
 
 def _positive(steps: int, path: str) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vision.config.loading import plain
+from vision.data.sources import Given
 from vision.errors import ConfigError, Stopped, TrainingFailed, UserError, did_you_mean
 from vision.training import workdir as folder
 from vision.training.assemble import Experiment, assemble, make_evaluators
@@ -29,13 +30,18 @@ AtStep = Mapping[int, Callable[[], None]]
 
 
 def train(
-    config: ConfigDict | Mapping[str, Any], workdir: str | Path, *, at_step: AtStep | None = None
+    config: ConfigDict | Mapping[str, Any],
+    workdir: str | Path,
+    *,
+    sources: Given | None = None,
+    at_step: AtStep | None = None,
 ) -> dict[str, Any]:
     """Trains what a config describes in a folder, from wherever the folder has got to.
 
     Args:
       config: a ConfigDict or nested dict; its keys are those of :mod:`vision.training.schema`.
       workdir: the run's folder; made if need be.
+      sources: split -> source or arrays in memory, for ``config.data.name = "arrays"``.
       at_step: what to call when so many steps are done, once they have been dispatched.
 
     Returns:
@@ -57,7 +63,9 @@ def train(
         with together():
             if first:
                 stack.enter_context(folder.locked(path))
-        run = _Run(assemble(resolved), path, at_step or {})
+        experiment = assemble(resolved, given=sources)
+        stack.callback(experiment.pipeline.close)
+        run = _Run(experiment, path, at_step or {})
         stack.callback(run.checkpoints.close)
         return run.go()
 

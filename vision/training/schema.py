@@ -9,6 +9,10 @@ from vision import models
 from vision.config.calling import call, fill, fill_named
 from vision.config.duration import Duration
 from vision.data import augment
+from vision.data.augment.mix import MIXES
+from vision.data.decode import Decoder
+from vision.data.framing import CROPS, Interpolation
+from vision.data.host import OnError
 from vision.data.pipeline import Residency
 from vision.errors import ConfigError
 from vision.evaluation import EVALUATORS
@@ -75,12 +79,48 @@ def data_section(
     name: str,
     split: str = "train",
     data_dir: str | None = None,
+    label: str | None = None,
+    on_error: OnError = "error",
+    image_size: int | tuple[int, int] | None = None,
+    channels: Literal[1, 3] | None = None,
+    crop: Section = {"name": "center"},
+    eval_crop: Section = {"name": "center"},
+    decoder: Decoder = "opencv",
+    interpolation: Interpolation = "bilinear",
     residency: Residency = "auto",
+    workers: int = 0,
+    balance: Literal["class"] | None = None,
+    repeats: int = 1,
     augment: tuple[Section, ...] = (),
+    views: Section | None = None,
+    mix: Section | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
 ) -> None:
-    """What is trained on: a TFDS name and split, and what is done to the images."""
+    """What is trained on, and what is done to the images.
+
+    Args:
+      name: see :class:`vision.data.sources.Opener`.
+      split: such as ``train`` or ``train[:90%]``.
+      data_dir: folder of prepared TFDS data sets.
+      label: the TFDS feature that is the label, where it is not the usual one.
+      on_error: what to do about images that cannot be used: stop, or pass over and count.
+      image_size: side, or (height, width), that the host brings images to; None for their own, where they share one.
+      channels: 1 for grey, 3 for colour; None for what the images have.
+      crop: the part of an image that the host takes in training, see :data:`vision.data.framing.CROPS`.
+      eval_crop: likewise in evaluations.
+      decoder: library that decodes and resizes.
+      interpolation: filter of the resizing.
+      residency: where the images live, see :func:`vision.data.pipeline.make_pipeline`.
+      workers: processes that decode on the host; 0 for threads.
+      balance: ``class`` draws every class equally often.
+      repeats: how often each example comes in a row, every time augmented anew.
+      augment: augmentations on the device, one after another.
+      views: name -> chains of augmentations, each of which makes one more view of the image.
+      mix: joins images and labels of a batch, see :data:`vision.data.augment.mix.MIXES`.
+      mean: subtracted, per channel, from images scaled to [0, 1].
+      std: divided by, likewise.
+    """
 
 
 def optimizer_section(
@@ -100,8 +140,11 @@ def layerwise_section(*, decay: float, layers: tuple[str, ...]) -> None:
     """Learning rates that fall by ``decay`` from each layer to the one below; see ``rules.layerwise_rules``."""
 
 
-def eval_section(*, split: str, every: Duration | None = None, batch_size: int = 512) -> None:
-    """What every evaluator has: its split, and how often it runs (always at the end)."""
+def eval_section(*, split: str | None = None, every: Duration | None = None, batch_size: int = 512) -> None:
+    """What every evaluator has: its split, and how often it runs (always at the end).
+
+    Without a split it is the held-out one: the first there is of validation, val, valid and test.
+    """
 
 
 def checkpoint_section(
@@ -139,8 +182,7 @@ def resolve(config: Section) -> dict[str, Any]:
       ConfigError: naming the key, where anything in it is unknown, missing, of a wrong type or not allowed.
     """
     full = fill(experiment, config, "config")
-    full["data"] = fill(data_section, full["data"], "config.data")
-    full["data"]["augment"] = augment.resolve(full["data"]["augment"], "config.data.augment")
+    full["data"] = _data(full["data"], "config.data")
     full["model"] = fill_named(models.VARIANTS, full["model"], "config.model", kind="model", provided=models.SUPPLIED)
     full["objective"] = fill_named(
         OBJECTIVES, full["objective"], "config.objective", kind="objective", provided=("model",)
@@ -153,6 +195,22 @@ def resolve(config: Section) -> dict[str, Any]:
     full["checkpoint"] = fill(checkpoint_section, full["checkpoint"], "config.checkpoint")
     full["logging"] = fill(logging_section, full["logging"], "config.logging")
     _check_values(full)
+    return full
+
+
+def _data(section: Section, path: str) -> dict[str, Any]:
+    full = fill(data_section, section, path)
+    full["augment"] = augment.resolve(full["augment"], f"{path}.augment")
+    for key in ("crop", "eval_crop"):
+        full[key] = fill_named(CROPS, full[key], f"{path}.{key}", kind="crop")
+    if full["views"] is not None:
+        full["views"] = augment.resolve_views(full["views"], f"{path}.views")
+    if full["mix"] is not None:
+        full["mix"] = fill_named(MIXES, full["mix"], f"{path}.mix", kind="mix")
+    sides = full["image_size"] if isinstance(full["image_size"], tuple) else (full["image_size"],)
+    for key, values in (("image_size", sides), ("repeats", (full["repeats"],)), ("workers", (full["workers"] + 1,))):
+        if any(value is not None and value < 1 for value in values):
+            raise ConfigError(f"{path}.{key}: must be >= {0 if key == 'workers' else 1}, got {full[key]}")
     return full
 
 

@@ -29,6 +29,7 @@ FREE = (
     "checkpoint",
     "data.data_dir",
     "data.residency",
+    "data.workers",
 )
 _PACKAGES = (
     "jax",

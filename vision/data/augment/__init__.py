@@ -6,6 +6,9 @@ from typing import Any
 from vision.config.calling import call, fill_named
 from vision.data.augment import flip, shift
 from vision.data.augment.base import Draw, Image, OverVisits, Registry
+from vision.errors import ConfigError
+
+TAKEN = ("image", "label", "caption", "num_captions", "target", "index", "visit")
 
 AUGMENTATIONS: Registry = {
     **flip.AUGMENTATIONS,
@@ -19,6 +22,37 @@ def resolve(sections: Sequence[Mapping[str, Any]], path: str) -> tuple[dict[str,
         fill_named(AUGMENTATIONS, section, f"{path}[{position}]", kind="augmentation")
         for position, section in enumerate(sections)
     )
+
+
+def resolve_views(views: Mapping[str, Any], path: str) -> dict[str, tuple[tuple[dict[str, Any], ...], ...]]:
+    """Returns ``name -> chains`` with every section complete.
+
+    Raises:
+      ConfigError: a name that an example's own entries have, no chains, or a section that cannot be.
+    """
+    resolved = {}
+    for name, chains in views.items():
+        here = f"{path}.{name}"
+        if not name.isidentifier() or name in TAKEN:
+            raise ConfigError(f"{here}: a view's name is one word, and none of {', '.join(TAKEN)}")
+        if not isinstance(chains, tuple) or not chains or not all(isinstance(chain, tuple) for chain in chains):
+            raise ConfigError(f"{here}: write a tuple of chains, each a tuple of augmentations, one for each view")
+        resolved[name] = tuple(resolve(chain, f"{here}[{number}]") for number, chain in enumerate(chains))
+    return resolved
+
+
+def compose_views(
+    views: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], path: str
+) -> dict[str, tuple[Callable[[Draw, Image], Image], ...]]:
+    """Returns ``name -> chains`` as functions; equal chains are one function, which is traced once."""
+    made: dict[str, Callable[[Draw, Image], Image]] = {}
+    return {
+        name: tuple(
+            made.setdefault(repr(chain), compose(chain, f"{path}.{name}[{number}]"))
+            for number, chain in enumerate(chains)
+        )
+        for name, chains in views.items()
+    }
 
 
 def compose(sections: Sequence[Mapping[str, Any]], path: str) -> Callable[[Draw, Image], Image]:

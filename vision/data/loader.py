@@ -1,0 +1,158 @@
+"""Reading and decoding ahead of the training: chunks of batches, by Grain, in threads or worker processes."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vision.data.decode import DecodeError
+from vision.data.host import HostPart
+from vision.data.order import Order
+from vision.data.source import Source
+from vision.errors import UserError
+
+_CHUNK_ROWS = 32
+_BATCHES_AHEAD = 2
+_STEPS = 2**40
+_SMALL_BYTES = 8192
+Columns = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """The host's work cut into pieces: piece ``c`` is part ``c % parts`` of the rows of step ``c // parts``.
+
+    A pure function of its number, picklable, and free of JAX: whichever worker does a piece, its bits are the same.
+
+    Attributes:
+      source: the examples.
+      part: what is done to each.
+      order: which of them.
+      local: the rows of a batch that this process holds, ascending.
+    """
+
+    source: Source
+    part: HostPart
+    order: Order
+    local: np.ndarray
+
+    @property
+    def parts(self) -> int:
+        """Pieces of a batch."""
+        return -(-len(self.local) // _CHUNK_ROWS)
+
+    def __call__(self, number: int) -> Columns:
+        """Returns the columns of one piece, or ``error`` with a message, where an image does not decode."""
+        step, part = divmod(int(number), self.parts)
+        rows = self.order.rows(step)
+        local = np.array_split(self.local, self.parts)[part]
+        index, visit = rows.index[local], rows.visit[local]
+        try:
+            return columns(self.source, self.part, index, visit)
+        except UserError as error:
+            return {"error": np.frombuffer(str(error).encode(errors="replace"), np.uint8)}
+
+
+def columns(source: Source, part: HostPart, index: np.ndarray, visit: np.ndarray) -> Columns:
+    """Returns examples stacked, their images decoded.
+
+    Raises:
+      UserError: an image does not decode; it is named.
+    """
+    examples = source.read(index.tolist())
+    images = np.empty((len(index), *part.shape), np.uint8)
+    for row, example in enumerate(examples):
+        try:
+            images[row] = part(example["image"], visit=int(visit[row]), index=int(index[row]))
+        except DecodeError as error:
+            cure = "mend or remove it, or set config.data.on_error=skip"
+            raise UserError(f"{source.where(int(index[row]))}: the image does not decode: {error}; {cure}") from error
+    rest = {name: np.stack([np.asarray(example[name]) for example in examples]) for name in source.fields[1:]}
+    return {"image": images, **rest} if source.fields[0] == "image" else {**rest, "image": images}
+
+
+def threads_for(source: Source) -> int:
+    """Returns how many threads decode a source: all cores for photographs, one for small images.
+
+    Decoders leave Python's lock while they work; for a small image that is so short that threads only get in each
+    other's way.
+    """
+    image = source.read([0])[0]["image"]
+    if len(image) < _SMALL_BYTES or isinstance(image, np.ndarray):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Ahead:
+    """The columns of a step's local rows, made ahead of time as long as the steps are asked for in order.
+
+    What a call returns depends on its step alone; asking out of order only costs a new start.
+    """
+
+    def __init__(self, chunks: Chunks, *, workers: int):
+        """Starts nothing yet.
+
+        Args:
+          chunks: the work.
+          workers: processes; 0 for threads in this one (:func:`threads_for`).
+        """
+        self._chunks, self._workers = chunks, workers
+        self._next: int | None = None
+        self._pieces: Iterator[Columns] | None = None
+
+    def __call__(self, step: int) -> Columns:
+        """Returns the columns of one step.
+
+        Raises:
+          UserError: an image does not decode.
+        """
+        if self._pieces is None or self._next != step:
+            self.close()
+            self._pieces = self._start(step)
+        pieces = [next(self._pieces) for _ in range(self._chunks.parts)]
+        self._next = step + 1
+        for piece in pieces:
+            if "error" in piece:
+                self.close()
+                raise UserError(bytes(piece["error"]).decode())
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+    def close(self) -> None:
+        """Ends the workers."""
+        close: Any = getattr(self._pieces, "close", None)
+        if close is not None:
+            close()
+        self._pieces, self._next = None, None
+
+    def _start(self, step: int) -> Iterator[Columns]:
+        import grain
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain reads its flags, and this program has none of absl's
+        ahead = _BATCHES_AHEAD * self._chunks.parts
+        first = step * self._chunks.parts
+        pieces = grain.MapDataset.range(first, first + _STEPS).map(self._chunks)
+        if self._workers:
+            one = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+            options = grain.MultiprocessingOptions(
+                num_workers=self._workers, per_worker_buffer_size=max(1, -(-ahead // self._workers))
+            )
+            made = pieces.to_iter_dataset(one).mp_prefetch(options, worker_init_fn=_start_worker)
+        else:
+            threads = threads_for(self._chunks.source)
+            made = pieces.to_iter_dataset(
+                grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead, threads))
+            )
+        return iter(made)
+
+
+def _start_worker() -> None:
+    """Ctrl-C is for the main process, which ends its workers when it has saved; OpenCV's threads would be too many."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import cv2
+
+    cv2.setNumThreads(1)

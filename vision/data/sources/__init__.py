@@ -1,0 +1,131 @@
+"""Sources by name: one line of a config says where the examples come from."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vision.data.host import OnError
+from vision.data.source import Source, Subset
+from vision.data.sources import arrays, folder, mixture, table, tar, tfds
+from vision.data.sources.folder import Note, Splits
+from vision.data.sources.splits import held_out, positions_of
+from vision.errors import UserError, did_you_mean
+
+Given = Mapping[str, Source | Mapping[str, np.ndarray]]
+KINDS = ("folder", "captions", "tar", "npz", "mixture")
+
+
+def to_stderr(text: str) -> None:
+    """Prints a note for people."""
+    print(f"data: {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Opener:
+    """Opens splits of the data that a config names.
+
+    Attributes:
+      name: a TFDS name; ``folder:PATH``, ``captions:FILE``, ``tar:SHARDS``, ``npz:FILE``, ``arrays`` for what is
+        given in memory; or ``mixture:NAME=WEIGHT,NAME=WEIGHT`` of such names.
+      data_dir: folder of prepared TFDS data sets.
+      label: the TFDS feature that is the label, where it is not the usual one.
+      on_error: what a folder, table or shard does about entries that cannot be used.
+      note: told what a person should know; the same thing once.
+      given: split -> source, or its arrays, for the name ``arrays``.
+    """
+
+    name: str
+    data_dir: str | None = None
+    label: str | None = None
+    on_error: OnError = "error"
+    note: Note = to_stderr
+    given: Given | None = None
+    _read: dict[str, tuple[Source, Splits]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __call__(self, split: str | None) -> Source:
+        """Returns a split; None for the held-out one: the first there is of validation, val, valid and test.
+
+        Raises:
+          UserError: the data are not there, or cannot be used.
+        """
+        return self._open(self.name, split)
+
+    def _open(self, name: str, split: str | None) -> Source:
+        kind, colon, rest = name.partition(":")
+        if kind == "mixture" and colon:
+            parts = mixture.parse(rest)
+            try:
+                return mixture.Mixture(
+                    tuple(self._open(each, split) for each, _ in parts), tuple(weight for _, weight in parts)
+                )
+            except ValueError as error:
+                raise UserError(f"config.data.name: {name}: {error}") from error
+        if kind in ("folder", "captions", "tar") and colon:
+            return self._part(name, split, *self._whole(kind, rest))
+        if (kind == "npz" and colon) or name == "arrays":
+            return self._of_arrays(name, split, arrays.read(Path(rest).expanduser()) if colon else self._in_memory())
+        if ("/" in name or "\\" in name) and Path(name).expanduser().exists():
+            raise UserError(
+                f"config.data.name: {name} is a path; write its kind before it: {', '.join(KINDS)}, as folder:{name}"
+            )
+        if colon and not rest[:1].isdigit():
+            raise UserError(
+                f"config.data.name: unknown kind {kind!r}{did_you_mean(kind, KINDS)}; known: {', '.join(KINDS)}"
+            )
+        return tfds.read(name, split, data_dir=self.data_dir, label=self.label)
+
+    def _whole(self, kind: str, rest: str) -> tuple[Source, Splits]:
+        """All examples of a folder, table or set of shards; what is in them is looked up once."""
+        key = f"{kind}:{rest}"
+        if key not in self._read:
+            options: dict[str, Any] = {"on_error": self.on_error, "note": self.note}
+            try:
+                if kind == "tar":
+                    self._read[key] = tar.read(str(Path(rest).expanduser()), **options)
+                else:
+                    reader = folder.read if kind == "folder" else table.read
+                    self._read[key] = reader(Path(rest).expanduser(), **options)
+            except OSError as error:
+                raise UserError(f"config.data.name: {rest} cannot be read: {error}") from error
+        return self._read[key]
+
+    def _part(self, name: str, split: str | None, whole: Source, splits: Splits) -> Source:
+        if split is not None and split.split("[")[0] not in splits and split in ("all", "train") and len(splits) == 1:
+            split = next(iter(splits))
+        return Subset(whole, positions_of(split or held_out(list(splits), name), splits, name))
+
+    def _in_memory(self) -> dict[str, Source]:
+        if not self.given:
+            raise UserError(
+                "config.data.name: 'arrays' are those that a program hands over: train(config, workdir, "
+                "sources={'train': {'image': ..., 'label': ...}, 'test': ...}); a file of them is npz:FILE"
+            )
+        classes = 1 + max((_largest_label(each) for each in self.given.values()), default=-1)
+        return {
+            split: arrays.from_arrays(each, num_classes=classes or None, what=split)
+            if isinstance(each, Mapping)
+            else each
+            for split, each in self.given.items()
+        }
+
+    def _of_arrays(self, name: str, split: str | None, splits: Mapping[str, Source]) -> Source:
+        wanted = split or held_out(list(splits), name)
+        if wanted in splits:
+            return splits[wanted]
+        base = wanted.split("[")[0].strip()
+        if base not in splits or "+" in wanted:
+            raise UserError(
+                f"data split {wanted!r} of {name}{did_you_mean(base, splits)}; its splits: {', '.join(splits)}"
+            )
+        source = splits[base]
+        return Subset(source, positions_of(wanted, {base: np.arange(len(source))}, name))
+
+
+def _largest_label(each: Source | Mapping[str, np.ndarray]) -> int:
+    """Of arrays with one whole number for each example, else -1."""
+    label = np.asarray(each.get("label", ())) if isinstance(each, Mapping) else np.zeros(0)
+    return int(label.max()) if label.ndim == 1 and label.size else -1
