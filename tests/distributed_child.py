@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils  # noqa: E402
 
 from vision import models  # noqa: E402
 from vision.config.loading import load  # noqa: E402
-from vision.training.assemble import assemble, make_evaluators, make_prepare_of  # noqa: E402
+from vision.training.assemble import assemble, make_evaluators  # noqa: E402
 from vision.training.schema import resolve  # noqa: E402
 
 
@@ -32,7 +32,7 @@ seen = {}
 for residency in ("device", "host"):
     config = load("configs/quickstart.py", [f"--config.data.residency={residency}", "--config.model.dropout=0.3"])
     experiment = assemble(resolve(config))
-    prepare = jax.jit(make_prepare_of(experiment.config, 1, 10, training=True))
+    prepare = jax.jit(experiment.inputs.prepare(training=True))
     for step in (0, 13):
         batch = experiment.pipeline.batch(step)
         seen[f"{residency}/index/{step}"] = gathered(batch["index"])

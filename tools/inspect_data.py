@@ -7,7 +7,6 @@ a sheet of every augmentation there is, over examples of these data, is written 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from vision import program
 from vision.config.loading import load
@@ -25,18 +24,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = load(args.config, args.overrides)
     out = args.out or Path("runs") / "inspect" / f"{Path(args.config.partition(':')[0]).stem}.png"
     program.prepare_jax()
-    from vision.training.inspect import draw_augmentations, inspect
+    from vision.training.inspect import draw_augmentations, inspect, look
     from vision.training.processes import start_jax
 
     start_jax()
-    result, lines = inspect(config, out, batches=args.batches)
+    data = look(config)
+    result, lines = inspect(data, out, batches=args.batches)
     print("\n".join(lines))
     if args.augmentations:
-        names = draw_augmentations(config, args.augmentations)
+        names = draw_augmentations(data, args.augmentations)
         print(f"{'sheets':<13}{len(names)} augmentations in {args.augmentations}", file=sys.stderr)
         result["augmentations"] = names
-    finish: dict[str, Any] = result
-    program.finish(finish, as_json=args.json)
+    program.finish(result, as_json=args.json)
     return 0
 
 

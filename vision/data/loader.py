@@ -150,7 +150,7 @@ class Ahead:
         return iter(made)
 
 
-def _start_worker() -> None:
+def _start_worker(number: int, count: int) -> None:
     """Ctrl-C is for the main process, which ends its workers when it has saved; OpenCV's threads would be too many."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import cv2

@@ -43,6 +43,20 @@ class Pipeline:
     arrays: Columns = field(default_factory=dict, repr=False)
     ahead: Ahead | None = None
 
+    def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Returns shapes and types of a batch; nothing is decoded."""
+        size = len(self.order.rows(0).index)
+        shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {
+            name: ((), np.dtype(np.int32)) for name in ("index", "visit")
+        }
+        shapes |= {name: (array.shape[1:], array.dtype) for name, array in self.arrays.items()}
+        if self.ahead is not None:
+            (example,) = self.source.read([0])
+            entries = {name: np.asarray(example[name]) for name in self.source.fields if name != "image"}
+            shapes |= {name: (entry.shape, entry.dtype) for name, entry in entries.items()}
+            shapes["image"] = (self.image_shape, np.dtype(np.uint8))
+        return {name: jax.ShapeDtypeStruct((size, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+
     def batch(self, step: int) -> Batch:
         """Returns the global batch of a step; each process touches only the rows that its devices hold.
 

@@ -4,6 +4,11 @@ from collections.abc import Callable
 
 from vision.evaluation.base import Evaluator
 from vision.evaluation.classification import classification
+from vision.evaluation.multilabel import multilabel
 from vision.evaluation.regression import regression
 
-EVALUATORS: dict[str, Callable[..., Evaluator]] = {"classification": classification, "regression": regression}
+EVALUATORS: dict[str, Callable[..., Evaluator]] = {
+    "classification": classification,
+    "multilabel": multilabel,
+    "regression": regression,
+}

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vision.data.source import has_several_labels
 from vision.evaluation.base import EvalSet, Evaluator, State, Value, summed
 from vision.objectives.base import Objective
 from vision.objectives.classify import class_index, sigmoid_cross_entropy, softmax_cross_entropy, targets
@@ -32,10 +33,12 @@ def classification(
       calibration_bins: equal bins of confidence for the expected calibration error (Guo et al. 2017, equation 5).
 
     Raises:
-      ValueError: no bins.
+      ValueError: no bins, or images with several labels at once.
     """
     if calibration_bins < 1:
         raise ValueError(f"calibration_bins must be >= 1, got {calibration_bins}")
+    if has_several_labels(eval_set.pipeline.source):
+        raise ValueError("classification needs one label for each image; use multilabel")
 
     def statistics(logits: jax.Array, examples: dict[str, jax.Array], mask: jax.Array) -> dict[str, jax.Array]:
         return batch_statistics(logits, examples["label"], mask, loss=loss, calibration_bins=calibration_bins)

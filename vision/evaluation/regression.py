@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from vision.evaluation.base import EvalSet, Evaluator, State, Value, summed
 from vision.objectives.base import Objective
+from vision.objectives.classify import is_hit
 from vision.objectives.regress import target_of
 
 
@@ -19,7 +20,7 @@ def regression(eval_set: EvalSet, objective: Objective) -> Evaluator:
         error = jnp.sum(jnp.square(output - target_of(examples, output.shape[-1])), axis=-1)
         sums = {"count": jnp.sum(mask), "squared_error": jnp.sum(error * mask)}
         if "target" not in examples:
-            sums["accuracy"] = jnp.sum((jnp.argmax(output, axis=-1) == examples["label"]) * mask)
+            sums["accuracy"] = jnp.sum(is_hit(jnp.argmax(output, axis=-1), examples["label"]) * mask)
         return sums
 
     pass_over = summed(eval_set, objective, statistics)

@@ -5,7 +5,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from vision.models.interface import Model
 from vision.objectives.base import Objective
@@ -39,7 +39,7 @@ def classify(
 
     def per_example(logits, batch):
         losses = cross_entropy(logits, targets(batch["label"], logits.shape[-1], label_smoothing=label_smoothing))
-        correct = jnp.argmax(logits, axis=-1) == class_index(batch["label"])
+        correct = is_hit(jnp.argmax(logits, axis=-1), batch["label"])
         return losses, {"accuracy": correct.astype(jnp.float32)}
 
     return supervised(model, per_example, l2=l2)
@@ -54,6 +54,13 @@ def targets(label: Labels, num_classes: int, *, label_smoothing: float = 0.0) ->
 def class_index(label: Labels) -> Int[Array, " batch"]:
     """Returns the (most probable) class of each label."""
     return label if label.ndim == 1 else jnp.argmax(label, axis=-1)
+
+
+def is_hit(predicted: Int[Array, " batch"], label: Labels) -> Bool[Array, " batch"]:
+    """Returns whether a class is that of the label, or (one of) its most probable: with several, any of them."""
+    if label.ndim == 1:
+        return predicted == label
+    return jnp.take_along_axis(label, predicted[:, None], axis=-1)[:, 0] == jnp.max(label, axis=-1)
 
 
 def softmax_cross_entropy(

@@ -1,11 +1,11 @@
 """Regression with squared error; with an L2 penalty it is ridge regression."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vision.models.interface import Model
 from vision.objectives.base import Batch, Objective
+from vision.objectives.classify import is_hit, targets
 from vision.objectives.supervised import supervised
 
 
@@ -28,12 +28,12 @@ def regress(model: Model, *, l2: float = 0.0) -> Objective:
         losses = jnp.sum(jnp.square(output - target_of(batch, output.shape[-1])), axis=-1)
         values = {"squared_error": losses}
         if "target" not in batch:
-            values["accuracy"] = (jnp.argmax(output, axis=-1) == batch["label"]).astype(jnp.float32)
+            values["accuracy"] = is_hit(jnp.argmax(output, axis=-1), batch["label"]).astype(jnp.float32)
         return losses, values
 
     return supervised(model, per_example, l2=l2)
 
 
 def target_of(batch: Batch, num_outputs: int) -> Float[Array, "batch outputs"]:
-    """Returns ``batch["target"]``, or the one-hot vectors of ``batch["label"]``."""
-    return batch["target"] if "target" in batch else jax.nn.one_hot(batch["label"], num_outputs)
+    """Returns ``batch["target"]``, or the one-hot vectors of ``batch["label"]`` (mixed labels as they are)."""
+    return batch["target"] if "target" in batch else targets(batch["label"], num_outputs)

@@ -1,12 +1,11 @@
 """From a resolved config to everything a run is made of; nothing here trains or writes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -14,15 +13,9 @@ from jax.sharding import Mesh
 from vision import models
 from vision.config.calling import call
 from vision.config.duration import Duration, steps_of
-from vision.data import augment
-from vision.data.augment.mix import MIXES
-from vision.data.host import HostPart
-from vision.data.materialize import usable
-from vision.data.order import InOrder
-from vision.data.pipeline import Pipeline, make_pipeline
-from vision.data.prepare import Prepare, make_prepare
+from vision.data.pipeline import Pipeline
 from vision.data.source import Source
-from vision.data.sources import Given, Opener, to_stderr
+from vision.data.sources import Given
 from vision.errors import ConfigError
 from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet, Evaluator
@@ -30,7 +23,7 @@ from vision.objectives import OBJECTIVES
 from vision.objectives.base import Objective
 from vision.objectives.ema import with_ema
 from vision.training import sharding, state
-from vision.training.inputs import host_part, order_of
+from vision.training.inputs import Inputs, open_inputs
 from vision.training.optimizers import OPTIMIZERS, with_rules
 from vision.training.rules import layerwise_rules
 from vision.training.schedules import SCHEDULES, with_warmup
@@ -47,10 +40,8 @@ class Experiment:
 
     Attributes:
       config: resolved.
-      opener: opens splits of the data.
-      source: the training examples.
-      part: what the host does to them.
-      pipeline: their batches.
+      inputs: the data.
+      pipeline: batches of the training examples.
       objective: what is learned.
       mesh: the devices.
       abstract_state: shapes, types and shardings of the state; the target of init, step and restore.
@@ -62,9 +53,7 @@ class Experiment:
     """
 
     config: Config
-    opener: Opener
-    source: Source
-    part: HostPart
+    inputs: Inputs
     pipeline: Pipeline
     objective: Objective
     mesh: Mesh
@@ -74,6 +63,11 @@ class Experiment:
     step: TrainStep
     steps: TrainStep
     total_steps: int
+
+    @property
+    def source(self) -> Source:
+        """The training examples."""
+        return self.inputs.source
 
     def steps_of(self, duration: Duration | None, path: str) -> int | None:
         """Returns a period of the config in steps, or None.
@@ -100,34 +94,18 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     mesh = call(sharding.make_mesh, config["mesh"], "config.mesh")
     batch_size, microbatches = config["batch_size"], config["microbatches"]
     sharding.check_batch(batch_size, mesh, microbatches)
-    data = config["data"]
-    note = to_stderr if jax.process_index() == 0 else _ignore
-    opener = Opener(data["name"], data["data_dir"], data["label"], data["on_error"], note, given)
-    source = opener(data["split"])
-    part = host_part(data, source, seed=config["seed"], note=note)
-    source = usable(source, part, data["on_error"], note)
-    objective = make_objective(config, source.num_classes)
-    prepare = make_prepare_of(config, part.channels, source.num_classes, training=True)
+    inputs = open_inputs(config, given=given)
+    objective = make_objective(config, inputs.source.num_classes)
+    prepare = inputs.prepare(training=True)
     over_batch = sharding.batch_sharding(mesh)
-    order = order_of(data, source, batch_size=batch_size, seed=config["seed"])
-    pipeline = call(
-        make_pipeline,
-        {"residency": data["residency"], "workers": data["workers"]},
-        "config.data",
-        source=source,
-        order=order,
-        part=part,
-        sharding=over_batch,
-        note=note,
-        what=data["split"],
-    )
+    pipeline = inputs.training_pipeline(over_batch)
     # Under jit, because only so a process makes arrays that live on the devices of others too.
     keys = jax.jit(state.make_keys, out_shardings=sharding.replicated(mesh))(np.uint32(config["seed"]))
     constants = Constants(keys, pipeline.resident)
 
-    in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(source))
+    in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(inputs.source))
     total = _positive(in_steps(config["duration"], "config.duration"), "config.duration")
-    batch_spec = jax.eval_shape(lambda: prepare(_zeros_like(pipeline), pipeline.resident, keys.augment, 0))
+    batch_spec = jax.eval_shape(prepare, pipeline.spec(), pipeline.resident, keys.augment, 0)
     params = _initial_shapes(config, objective, batch_spec, keys.init)
     schedule = make_schedule(config["optimizer"], total, in_steps)
     optimizer = make_optimizer(config["optimizer"], schedule, params)
@@ -149,9 +127,7 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     jitted = partial(jax.jit, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
     return Experiment(
         config=config,
-        opener=opener,
-        source=source,
-        part=part,
+        inputs=inputs,
         pipeline=pipeline,
         objective=objective,
         mesh=mesh,
@@ -176,19 +152,6 @@ def make_objective(config: Config, num_classes: int) -> Objective:
     if config["ema"] is not None:
         objective = call(with_ema, config["ema"], "config.ema", objective=objective)
     return objective
-
-
-def make_prepare_of(config: Config, channels: int, num_classes: int, *, training: bool) -> Prepare:
-    """Returns the device part of the pipeline; only training augments, makes views and mixes."""
-    data, path = config["data"], "config.data"
-    options: dict[str, Any] = {"mean": data["mean"], "std": data["std"]}
-    if training and data["augment"]:
-        options["augmentation"] = augment.compose(data["augment"], f"{path}.augment")
-    if training and data["views"] is not None:
-        options["views"] = augment.compose_views(data["views"], f"{path}.views")
-    if training and data["mix"] is not None:
-        options["mix"] = call(MIXES[data["mix"]["name"]], data["mix"], f"{path}.mix")
-    return call(make_prepare, options, path, channels=channels, num_classes=num_classes)
 
 
 def make_schedule(section: Config, total: int, in_steps: Any) -> optax.Schedule:
@@ -228,37 +191,15 @@ def make_optimizer(section: Config, schedule: optax.Schedule, params: PyTree) ->
 
 def make_evaluators(experiment: Experiment, *, split: str | None = None) -> dict[str, Evaluator]:
     """Returns the config's evaluators by name, on their own splits or all on ``split``."""
-    config, data = experiment.config, experiment.config["data"]
-    part = replace(experiment.part, crop=data["eval_crop"])
     over_batch = sharding.batch_sharding(experiment.mesh)
-    sources: dict[str | None, Source] = {}
     evaluators = {}
-    for name, section in config["evals"].items():
-        chosen = split or section["split"]
-        if chosen not in sources:
-            note = experiment.opener.note
-            sources[chosen] = usable(experiment.opener(chosen), part, data["on_error"], note)
-            classes = sources[chosen].num_classes
-            if classes != experiment.source.num_classes:
-                raise ConfigError(
-                    f"config.evals.{name}: split {chosen!r} has {classes} classes, the training data have "
-                    f"{experiment.source.num_classes}"
-                )
+    for name, section in experiment.config["evals"].items():
         sharding.check_batch(section["batch_size"], experiment.mesh, 1, where=f"config.evals.{name}.batch_size")
-        order = InOrder(len(sources[chosen]), section["batch_size"])
-        pipeline = call(
-            make_pipeline,
-            {"residency": data["residency"]},  # passes are short: threads start at once, processes would not
-            "config.data",
-            source=sources[chosen],
-            order=order,
-            part=part,
-            sharding=over_batch,
-            note=experiment.opener.note,
-            what=f"{name}, {chosen or 'held out'}",
+        chosen, batch_size = split or section["split"], section["batch_size"]
+        pipeline, masks = experiment.inputs.evaluation_pipeline(
+            chosen, batch_size=batch_size, sharding=over_batch, what=name
         )
-        prepare = make_prepare_of(config, part.channels, experiment.source.num_classes, training=False)
-        eval_set = EvalSet(pipeline, prepare, tuple(order.mask(step) for step in range(order.num_batches)))
+        eval_set = EvalSet(pipeline, experiment.inputs.prepare(training=False), masks)
         evaluators[name] = call(
             EVALUATORS[section["name"]],
             own(section, eval_section),
@@ -280,16 +221,7 @@ def _initial_shapes(config: Config, objective: Objective, batch_spec: PyTree, ke
         ) from error
 
 
-def _ignore(text: str) -> None:
-    pass
-
-
 def _positive(steps: int, path: str) -> int:
     if not steps:
         raise ConfigError(f"{path}: must be more than 0 steps")
     return steps
-
-
-def _zeros_like(pipeline: Pipeline) -> dict[str, jax.Array]:
-    """A batch of the right shapes, for shapes alone."""
-    return jax.tree.map(jnp.zeros_like, pipeline.batch(0))

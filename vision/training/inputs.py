@@ -1,19 +1,117 @@
-"""From the data section of a config to the host's part and the order of examples."""
+"""From the data section of a config to sources, the host's part, pipelines and the device's part."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
+from jax.sharding import NamedSharding
 
 from vision.config.calling import call
-from vision.data import framing
+from vision.data import augment, framing
+from vision.data.augment.mix import MIXES
 from vision.data.host import HostPart, probe
-from vision.data.order import Order, Shuffled, Stratified, shares_of
+from vision.data.materialize import usable
+from vision.data.order import InOrder, Order, Shuffled, Stratified, shares_of
+from vision.data.pipeline import Pipeline, make_pipeline
+from vision.data.prepare import Prepare, make_prepare
 from vision.data.source import Source
+from vision.data.sources import Given, Opener, to_stderr
 from vision.data.sources.mixture import Mixture
 from vision.errors import ConfigError, UserError
 
 LARGEST_TYPICAL = 224
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The data of a config, opened.
+
+    Attributes:
+      config: resolved.
+      opener: opens splits.
+      source: the training examples.
+      part: what the host does to them.
+    """
+
+    config: Config
+    opener: Opener
+    source: Source
+    part: HostPart
+
+    def training_pipeline(self, sharding: NamedSharding) -> Pipeline:
+        """Returns the endless pipeline of training."""
+        data = self.config["data"]
+        order = order_of(data, self.source, batch_size=self.config["batch_size"], seed=self.config["seed"])
+        options = {"residency": data["residency"], "workers": data["workers"]}
+        return self._pipeline(options, self.source, order, self.part, sharding, data["split"])
+
+    def evaluation_pipeline(
+        self, split: str | None, *, batch_size: int, sharding: NamedSharding, what: str
+    ) -> tuple[Pipeline, tuple[np.ndarray, ...]]:
+        """Returns one pass over a split in order, and the mask of each batch, False where it is filled up.
+
+        Raises:
+          UserError: there is no such split, or it has other classes than the training data.
+        """
+        data = self.config["data"]
+        part = replace(self.part, crop=data["eval_crop"])
+        source = usable(self.opener(split), part, data["on_error"], self.opener.note)
+        if source.num_classes != self.source.num_classes:
+            raise ConfigError(
+                f"config.evals.{what}: split {split!r} has {source.num_classes} classes, the training data have "
+                f"{self.source.num_classes}"
+            )
+        order = InOrder(len(source), batch_size)
+        # A pass is short: threads start at once, processes would not.
+        options = {"residency": data["residency"]}
+        pipeline = self._pipeline(options, source, order, part, sharding, f"{what}, {split or 'held out'}")
+        return pipeline, tuple(order.mask(step) for step in range(order.num_batches))
+
+    def _pipeline(self, options, source, order, part, sharding, what: str) -> Pipeline:
+        places = {"source": source, "order": order, "part": part, "sharding": sharding}
+        return call(make_pipeline, options, "config.data", **places, note=self.opener.note, what=what)
+
+    def prepare(self, *, training: bool) -> Prepare:
+        """Returns the device's part; only training augments, makes views and mixes."""
+        return make_prepare_of(self.config, self.part.channels, self.source.num_classes, training=training)
+
+
+def open_inputs(config: Config, *, given: Given | None = None) -> Inputs:
+    """Opens the training data of a config.
+
+    Args:
+      config: resolved.
+      given: split -> source or arrays, where ``config.data.name`` is ``arrays``.
+
+    Raises:
+      UserError: the data are not there, or cannot be used.
+    """
+    data = config["data"]
+    note = to_stderr if jax.process_index() == 0 else _ignore
+    opener = Opener(data["name"], data["data_dir"], data["label"], data["on_error"], note, given)
+    source = opener(data["split"])
+    part = host_part(data, source, seed=config["seed"], note=note)
+    return Inputs(config, opener, usable(source, part, data["on_error"], note), part)
+
+
+def make_prepare_of(config: Config, channels: int, num_classes: int, *, training: bool) -> Prepare:
+    """Returns the device's part for images of so many channels; see :meth:`Inputs.prepare`."""
+    data, path = config["data"], "config.data"
+    options: dict[str, Any] = {"mean": data["mean"], "std": data["std"]}
+    if training and data["augment"]:
+        options["augmentation"] = augment.compose(data["augment"], f"{path}.augment")
+    if training and data["views"] is not None:
+        options["views"] = augment.compose_views(data["views"], f"{path}.views")
+    if training and data["mix"] is not None:
+        options["mix"] = call(MIXES[data["mix"]["name"]], data["mix"], f"{path}.mix")
+    return call(make_prepare, options, path, channels=channels, num_classes=num_classes)
+
+
+def _ignore(text: str) -> None:
+    """For processes other than the first."""
 
 
 def host_part(data: Mapping[str, Any], source: Source, *, seed: int, note: Callable[[str], None]) -> HostPart:

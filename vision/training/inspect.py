@@ -1,8 +1,8 @@
 """What there is to know of a config's data before training on them."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +10,66 @@ import jax
 import numpy as np
 
 from vision.analysis import contact_sheet
+from vision.config.calling import call
 from vision.data.augment import AUGMENTATIONS
 from vision.data.augment.mix import MIXES
 from vision.data.host import HostPart
 from vision.data.loader import columns
+from vision.data.pipeline import Pipeline
 from vision.data.source import Source
 from vision.data.sources.captions import unpack
-from vision.errors import UserError
-from vision.training.assemble import Experiment, assemble, make_prepare_of
+from vision.training.inputs import Inputs, make_prepare_of, open_inputs
 from vision.training.schema import resolve
+from vision.training.sharding import batch_sharding, check_batch, make_mesh
+from vision.training.state import make_keys
 
 _STATISTICS_BYTES = 2**30
 _ROWS, _COLUMNS = 8, 8
 
 
-def inspect(config: Mapping[str, Any], out: Path, *, batches: int) -> tuple[dict[str, Any], list[str]]:
-    """Looks at the data of a config and writes a contact sheet of augmented training batches.
+@dataclass(frozen=True)
+class Look:
+    """The data of a config, ready to be looked at.
+
+    Attributes:
+      inputs: the data.
+      pipeline: batches of the training examples.
+    """
+
+    inputs: Inputs
+    pipeline: Pipeline
+
+    def prepared(self, step: int, config: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
+        """Returns a training batch as the objective gets it, or as it would under another config."""
+        made = self.prepare(config or self.inputs.config)(step)
+        return {name: np.asarray(array) for name, array in made.items()}
+
+    def prepare(self, config: Mapping[str, Any]) -> Callable[[int], dict[str, jax.Array]]:
+        """Returns ``step -> prepared batch``, compiled once."""
+        key = make_keys(config["seed"]).augment
+        channels, classes = self.inputs.part.channels, self.inputs.source.num_classes
+        compiled = jax.jit(make_prepare_of(config, channels, classes, training=True))
+        return lambda step: compiled(self.pipeline.batch(step), self.pipeline.resident, key, step)
+
+
+def look(config: Mapping[str, Any]) -> Look:
+    """Opens the data of a config, as a file gives it.
+
+    Raises:
+      UserError: the data are not there, or cannot be used.
+    """
+    resolved = resolve(config)
+    mesh = call(make_mesh, resolved["mesh"], "config.mesh")
+    check_batch(resolved["batch_size"], mesh, 1)
+    inputs = open_inputs(resolved)
+    return Look(inputs, inputs.training_pipeline(batch_sharding(mesh)))
+
+
+def inspect(data: Look, out: Path, *, batches: int) -> tuple[dict[str, Any], list[str]]:
+    """Looks at data and writes a contact sheet of augmented training batches.
 
     Args:
-      config: as a file gives it.
+      data: see :func:`look`.
       out: where the sheet is written.
       batches: training batches that the speed is measured over.
 
@@ -36,53 +77,55 @@ def inspect(config: Mapping[str, Any], out: Path, *, batches: int) -> tuple[dict
       The result as JSON, and the same as lines for people.
 
     Raises:
-      UserError: the data are not there, or cannot be used.
+      UserError: an image does not decode, or the sheet cannot be written.
     """
-    experiment = assemble(resolve(config))
-    source = experiment.source
+    source, part, config = data.inputs.source, data.inputs.part, data.inputs.config
     result: dict[str, Any] = {
-        "name": experiment.config["data"]["name"],
-        "split": experiment.config["data"]["split"],
+        "name": config["data"]["name"],
+        "split": config["data"]["split"],
         "examples": len(source),
         "classes": source.num_classes,
         "fingerprint": source.fingerprint,
-        "splits": {name: len(each) for name, each in _eval_sources(experiment).items()},
+        "evals": {name: len(data.inputs.opener(section["split"])) for name, section in config["evals"].items()},
     }
     lines = [_line("data", f"{result['name']}, split {result['split']}: {len(source):,} examples")]
-    lines += [_line("", f"{name}: {count:,} examples") for name, count in result["splits"].items()]
+    for name, count in result["evals"].items():
+        lines.append(_line("", f"{name}, {config['evals'][name]['split'] or 'held out'}: {count:,} examples"))
     balance = class_balance(source)
     if balance:
         result["class_balance"] = balance
         smallest, largest = min(balance, key=balance.__getitem__), max(balance, key=balance.__getitem__)
-        shown = f"{len(balance)} classes, from {balance[smallest]:,} ({smallest}) to {balance[largest]:,} ({largest})"
-        lines.append(_line("classes", shown))
-    result["element"] = {name: _spec(value) for name, value in _element(source, experiment.part).items()}
-    result["batch"] = {name: _spec(value) for name, value in _prepared(experiment, 0).items()}
+        span = f"from {balance[smallest]:,} ({smallest}) to {balance[largest]:,} ({largest})"
+        even = balance[smallest] == balance[largest]
+        lines.append(_line("classes", f"{len(balance)}, {f'{balance[largest]:,} examples each' if even else span}"))
+    row = np.zeros(1, int)
+    result["element"] = {name: _spec(value[0]) for name, value in columns(source, part, row, row).items()}
+    result["batch"] = {name: _spec(value) for name, value in data.prepared(0).items()}
     for key in ("element", "batch"):
         lines += [_line(key if n == 0 else "", f"{name} {spec}") for n, (name, spec) in enumerate(result[key].items())]
-    mean, std, count = statistics(source, experiment.part)
+    mean, std, count = statistics(source, part)
     result |= {"mean": mean, "std": std}
     lines.append(
-        _line("mean, std", f"{_numbers(mean)}, {_numbers(std)} over {count:,} images (as config.data.mean, .std)")
+        _line("mean, std", f"{_numbers(mean)}, {_numbers(std)} over {count:,} images (config.data.mean, .std)")
     )
-    result["images_per_second"] = speed(experiment, batches)
+    result["images_per_second"] = speed(data, batches)
     lines += [
         _line("speed" if n == 0 else "", f"{name}: {value:,.0f} images/s")
         for n, (name, value) in enumerate(result["images_per_second"].items())
     ]
     lines.append(_line("fingerprint", result["fingerprint"]))
-    draw_batches(experiment, out)
+    draw_batches(data, out)
     result["sheet"] = str(out)
     lines.append(_line("sheet", str(out)))
-    experiment.pipeline.close()
+    data.pipeline.close()
     return result, lines
 
 
-def draw_augmentations(config: Mapping[str, Any], folder: Path, *, seed: int = 0) -> list[str]:
+def draw_augmentations(data: Look, folder: Path, *, seed: int = 0) -> list[str]:
     """Writes ``<name>.png`` for every augmentation with its defaults, and returns their names."""
-    experiment = assemble(resolve(config))
-    positions = np.linspace(0, len(experiment.source) - 1, min(4, len(experiment.source))).astype(int)
-    images = columns(experiment.source, experiment.part, positions, np.zeros_like(positions))["image"]
+    source = data.inputs.source
+    positions = np.linspace(0, len(source) - 1, min(4, len(source))).astype(int)
+    images = columns(source, data.inputs.part, positions, np.zeros_like(positions))["image"]
     rows = {name: contact_sheet.augmented(make(), images, _COLUMNS, seed) for name, make in AUGMENTATIONS.items()}
     rows |= {name: contact_sheet.mixed(make(), images, _COLUMNS, seed) for name, make in MIXES.items()}
     for name, made in rows.items():
@@ -91,18 +134,18 @@ def draw_augmentations(config: Mapping[str, Any], folder: Path, *, seed: int = 0
     return sorted(rows)
 
 
-def draw_batches(experiment: Experiment, out: Path) -> None:
+def draw_batches(data: Look, out: Path) -> None:
     """Writes examples of the first batches as training sees them, normalisation apart; one row for each example."""
-    config = experiment.config
+    config = data.inputs.config
     plain = {**config, "data": {**config["data"], "mean": None, "std": None}}
     batches = -(-_ROWS * _COLUMNS // config["batch_size"])
-    prepared = [_prepared(experiment, step, plain) for step in range(min(batches, 2))]
+    prepared = [data.prepared(step, plain) for step in range(min(batches, 2))]
     examples = {
         name: np.concatenate([each[name] for each in prepared])
         for name in prepared[0]
         if name not in ("index", "visit")
     }
-    names = experiment.source.class_names
+    names = data.inputs.source.class_names
     pictures = {name: array for name, array in examples.items() if array.ndim in (4, 5) and array.shape[-1] in (1, 3)}
     if all(array.ndim == 4 for array in pictures.values()):
         images = contact_sheet.as_pixels(pictures["image"])[: _ROWS * _COLUMNS]
@@ -147,49 +190,18 @@ def statistics(source: Source, part: HostPart) -> tuple[tuple[float, ...], tuple
     return tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()), len(positions)
 
 
-def speed(experiment: Experiment, batches: int) -> dict[str, float]:
+def speed(data: Look, batches: int) -> dict[str, float]:
     """Returns images per second of the pipeline alone, and with the device's part after it."""
-    pipeline, constants = experiment.pipeline, experiment.constants
-    prepare = jax.jit(_prepare_of(experiment, experiment.config))
-    size = experiment.config["batch_size"]
+    prepare, size = data.prepare(data.inputs.config), data.inputs.config["batch_size"]
+    jax.block_until_ready(prepare(0))
 
-    def run(first: int, whole: bool) -> float:
+    def run(function: Callable[[int], Any], first: int) -> float:
         began = time.perf_counter()
-        for step in range(first, first + batches):
-            batch = pipeline.batch(step)
-            made = prepare(batch, pipeline.resident, constants.keys.augment, step) if whole else batch
+        made = [function(step) for step in range(first, first + batches)]
         jax.block_until_ready(made)
         return batches * size / (time.perf_counter() - began)
 
-    jax.block_until_ready(prepare(pipeline.batch(0), pipeline.resident, constants.keys.augment, 0))
-    return {"batches": run(1, False), "batches, augmented": run(1 + batches, True)}
-
-
-def _prepare_of(experiment: Experiment, config: Mapping[str, Any]) -> Any:
-    return make_prepare_of(config, experiment.part.channels, experiment.source.num_classes, training=True)
-
-
-def _prepared(experiment: Experiment, step: int, config: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
-    prepare = jax.jit(_prepare_of(experiment, config or experiment.config))
-    pipeline = experiment.pipeline
-    made = prepare(pipeline.batch(step), pipeline.resident, experiment.constants.keys.augment, step)
-    return {name: np.asarray(array) for name, array in made.items()}
-
-
-def _eval_sources(experiment: Experiment) -> dict[str, Source]:
-    found: dict[str, Source] = {}
-    for name, section in experiment.config["evals"].items():
-        split = section["split"]
-        found[f"{name}, {split or 'held out'}"] = experiment.opener(split)
-    return found
-
-
-def _element(source: Source, part: HostPart) -> dict[str, np.ndarray]:
-    row = np.zeros(1, int)
-    try:
-        return {name: column[0] for name, column in columns(source, part, row, row).items()}
-    except KeyError as error:
-        raise UserError(f"an example lacks {error}") from error
+    return {"batches": run(data.pipeline.batch, 1), "batches, augmented": run(prepare, 1 + batches)}
 
 
 def _title(examples: Mapping[str, np.ndarray], position: int, names: tuple[str, ...]) -> str:
