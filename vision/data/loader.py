@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -151,8 +153,18 @@ class Ahead:
 
 
 def _start_worker(number: int, count: int) -> None:
-    """Ctrl-C is for the main process, which ends its workers when it has saved; OpenCV's threads would be too many."""
+    """Ctrl-C is for the main process, which ends its workers when it has saved; OpenCV's threads would be too many.
+
+    A worker whose main process was killed would wait forever to hand over its next piece, so it looks after it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     import cv2
 
     cv2.setNumThreads(1)
+
+
+def _leave_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

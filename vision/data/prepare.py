@@ -1,5 +1,7 @@
 """The device part of the pipeline: gather, augment, normalise, mix, all inside the jitted step."""
 
+import itertools
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -11,7 +13,7 @@ from vision.data.augment.mix import Mix
 
 Batch = Mapping[str, Array]
 Prepare = Callable[[Batch, Batch, Key[Array, ""], Int[Array, ""] | int], dict[str, Array]]
-Chain = Callable[[Draw, Image], Image]
+Chain = Callable[[Draw, Image], Num[Array, "height width channels"]]
 _MIXING, _CAPTIONS = 2**32 - 1, 2**32 - 2  # no visit is that late
 
 
@@ -38,7 +40,8 @@ def make_prepare(
       channels: of the images, against which ``mean`` and ``std`` are checked.
       augmentation: applied to each raw image, or None.
       views: name -> chains, one for each view of that name; the views take the place of ``image`` and have
-        shape ``[batch, views, height, width, channels]``. Their chains begin after ``augmentation``.
+        shape ``[batch, views, height, width, channels]``. Their chains begin after ``augmentation``; give views of
+        one recipe the same function, then they are compiled together.
       mix: joins the normalised images and one-hot labels of the batch, or None.
       num_classes: size of those labels.
 
@@ -97,15 +100,17 @@ def normalize(
 
 
 def _views(chains: Sequence[Chain], draws: Draw, images: Array, name: str) -> Array:
-    """Every view of one name has draws of its own, apart from those of other names by the name's bytes."""
-    salt = int.from_bytes(name.encode()[:4].ljust(4), "big") % 2**31
-    made = [
-        jax.vmap(lambda draw, image, chain=chain, number=number: chain(draw.fold_in(salt + number), image))(
-            draws, images
-        )
-        for number, chain in enumerate(chains)
-    ]
-    return jnp.stack(made, axis=1)
+    """Every view of one name has draws of its own, apart from those of other names by a checksum of the name.
+
+    Consecutive views by the same chain are made together, so that eight local views are compiled once.
+    """
+    salt = zlib.crc32(name.encode()) % 2**31
+    made = []
+    for chain, group in itertools.groupby(enumerate(chains), key=lambda numbered: numbered[1]):
+        own = [jax.vmap(lambda draw, number=number: draw.fold_in(salt + number))(draws) for number, _ in group]
+        of_views = jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
+        made.append(jax.vmap(jax.vmap(chain), in_axes=(0, None), out_axes=1)(of_views, images))
+    return jnp.concatenate(made, axis=1)
 
 
 def _choose_caption(examples: Mapping[str, Array], draws: Draw) -> dict[str, Array]:

@@ -75,7 +75,14 @@ class Inputs:
         return call(make_pipeline, options, "config.data", **places, note=self.opener.note, what=what)
 
     def prepare(self, *, training: bool) -> Prepare:
-        """Returns the device's part; only training augments, makes views and mixes."""
+        """Returns the device's part; only training augments, makes views and mixes.
+
+        Raises:
+          ConfigError: an option that cannot be, or nothing to mix.
+        """
+        mix = self.config["data"]["mix"]
+        if training and mix is not None and "label" not in self.source.fields:
+            raise ConfigError(f"config.data.mix: {mix['name']} mixes labels, and the data have none")
         return make_prepare_of(self.config, self.part.channels, self.source.num_classes, training=training)
 
 

@@ -256,7 +256,7 @@ class _Run:
             f"done: {self.step} steps, {'; '.join(_readable(name, values) for name, values in self.results.items())}\n"
             f"  run       {self.path}  (look at {self.path / 'report.html'})\n"
             f"  resume    the same command; it says that the run is complete, or goes on where it stopped\n"
-            f"  evaluate  python -m experiments.evaluate --workdir {self.path} --split test\n"
+            f"  evaluate  python -m experiments.evaluate --workdir {self.path}\n"
             f"  compare   python -m tools.report {self.path} OTHER_RUN"
         )
         return result

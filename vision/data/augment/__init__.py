@@ -4,15 +4,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vision.config.calling import call, fill_named
-from vision.data.augment import flip, shift
+from vision.data.augment import augmix, blur, color, crop, erase, flip, geometric, policies, shift, tone
 from vision.data.augment.base import Draw, Image, OverVisits, Registry
+from vision.data.augment.resample import Resized
 from vision.errors import ConfigError
 
+Chain = Callable[[Draw, Image], Resized]
 TAKEN = ("image", "label", "caption", "num_captions", "target", "index", "visit")
 
 AUGMENTATIONS: Registry = {
-    **flip.AUGMENTATIONS,
+    **crop.AUGMENTATIONS,
     **shift.AUGMENTATIONS,
+    **flip.AUGMENTATIONS,
+    **geometric.AUGMENTATIONS,
+    **color.AUGMENTATIONS,
+    **tone.AUGMENTATIONS,
+    **blur.AUGMENTATIONS,
+    **erase.AUGMENTATIONS,
+    **policies.AUGMENTATIONS,
+    **augmix.AUGMENTATIONS,
 }
 
 
@@ -43,9 +53,9 @@ def resolve_views(views: Mapping[str, Any], path: str) -> dict[str, tuple[tuple[
 
 def compose_views(
     views: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], path: str
-) -> dict[str, tuple[Callable[[Draw, Image], Image], ...]]:
+) -> dict[str, tuple[Chain, ...]]:
     """Returns ``name -> chains`` as functions; equal chains are one function, which is traced once."""
-    made: dict[str, Callable[[Draw, Image], Image]] = {}
+    made: dict[str, Chain] = {}
     return {
         name: tuple(
             made.setdefault(repr(chain), compose(chain, f"{path}.{name}[{number}]"))
@@ -55,14 +65,14 @@ def compose_views(
     }
 
 
-def compose(sections: Sequence[Mapping[str, Any]], path: str) -> Callable[[Draw, Image], Image]:
+def compose(sections: Sequence[Mapping[str, Any]], path: str) -> Chain:
     """Returns the augmentations of a config list applied one after another, each with draws of its own."""
     steps = [
         call(AUGMENTATIONS[section["name"]], section, f"{path}[{position}]")
         for position, section in enumerate(sections)
     ]
 
-    def apply(draw: Draw, image: Image) -> Image:
+    def apply(draw: Draw, image: Image) -> Resized:
         for position, step in enumerate(steps):
             own = draw.fold_in(position)
             image = step.apply(own, image) if isinstance(step, OverVisits) else step(own.key, image)
