@@ -35,9 +35,9 @@ class Pictures(tfds.core.GeneratorBasedBuilder):
 
 def main():
     """Runs the program as ``python -m`` would, with the pictures in place of TFDS's data sets."""
-    from vision.data import tfds_stock
+    from vision.data.preparation import stock
 
-    tfds_stock.stock_builder = lambda name, folder: Pictures(data_dir=str(folder), file_format="array_record")
+    stock.stock_builder = lambda name, folder: Pictures(data_dir=str(folder), file_format="array_record")
     runpy.run_module("tools.prepare_data", run_name="__main__", alter_sys=True)
 
 

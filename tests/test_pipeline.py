@@ -14,7 +14,6 @@ from vision.data.source import ArraySource
 from vision.training.sharding import batch_sharding
 from vision.training.state import make_keys
 
-
 PART = HostPart((4, 4), 1)
 
 

@@ -24,10 +24,10 @@ from prepare_child import Pictures
 from tensorflow_datasets.core.download.checksums import UrlInfo
 from tensorflow_datasets.core.utils import Size
 
-from vision.data import tfds_plan, tfds_prepare
-from vision.data.tfds_errors import readable
-from vision.data.tfds_names import stock_names
-from vision.data.tfds_stock import prepare_stock
+from vision.data.preparation import plan, prepared
+from vision.data.preparation.errors import readable
+from vision.data.preparation.names import stock_names
+from vision.data.preparation.stock import prepare_stock
 from vision.errors import UserError
 
 CHILD = REPOSITORY / "tests" / "prepare_child.py"
@@ -47,7 +47,7 @@ def pictures(folder):
 
 
 def check_prepared(folder):
-    place = tfds_prepare.prepared("pictures", folder)
+    place = prepared.find("pictures", folder)
     assert place == folder / "pictures" / "1.2.0"
     source = tfds.builder_from_directory(place).as_data_source(split="train")
     stored = {int(example["label"]): example["image"] for example in source}
@@ -76,8 +76,8 @@ def test_finished_downloads_are_kept_and_cut_ones_start_anew(server, tmp_path):
     server.cut.add("/two.png")
     with pytest.raises(UserError, match="broke off; the same command goes on"):
         prepare_stock(pictures(tmp_path), tmp_path)
-    assert tfds_prepare.prepared("pictures", tmp_path) is None
-    assert tfds_prepare.unfinished("pictures", tmp_path), "the cut download lies there"
+    assert prepared.find("pictures", tmp_path) is None
+    assert prepared.unfinished("pictures", tmp_path), "the cut download lies there"
     server.cut.clear()
     server.asked.clear()
     notes = []
@@ -119,7 +119,7 @@ def test_a_file_that_is_gone_is_named(server, tmp_path):
 
 def test_a_folder_copied_in_part_is_not_taken_for_prepared(server, tmp_path):
     (tmp_path / "pictures" / "1.2.0").mkdir(parents=True)
-    assert tfds_prepare.prepared("pictures", tmp_path) is None
+    assert prepared.find("pictures", tmp_path) is None
     with pytest.raises(UserError, match="no dataset_info.json.*--force"):
         prepare_stock(pictures(tmp_path), tmp_path)
     prepare_stock(pictures(tmp_path), tmp_path, overwrite=True)
@@ -140,7 +140,7 @@ def test_stopped_half_way_then_run_again(server, tmp_path, number, code, said):
     assert len(errors.splitlines()) == bool(said), errors
     assert said in errors
     assert bool(list(tmp_path.rglob("incomplete.*"))) == (number == signal.SIGKILL)
-    assert tfds_prepare.prepared("pictures", tmp_path) is None
+    assert prepared.find("pictures", tmp_path) is None
     server.asked.clear()
     again = child(tmp_path, "--json")
     out, errors = again.communicate(timeout=60)
@@ -197,7 +197,7 @@ def with_sizes(monkeypatch, address, count=1000):
 
 def test_plan_counts_what_this_data_set_asks_for_and_lacks(server, tmp_path, monkeypatch):
     with_sizes(monkeypatch, server.address, 3 * 2**20)
-    ahead = tfds_plan.plan(pictures(tmp_path), tmp_path)
+    ahead = plan.plan(pictures(tmp_path), tmp_path)
     assert (ahead.download, ahead.missing, ahead.prepared) == (6 * 2**20, 6 * 2**20, None)
     host = server.address.removeprefix("http://")
     assert str(ahead) == f"pictures: download 6.0 MiB from {host}; prepared size unknown"
@@ -206,7 +206,7 @@ def test_plan_counts_what_this_data_set_asks_for_and_lacks(server, tmp_path, mon
     server.cut.add("/two.png")
     with pytest.raises(UserError):
         prepare_stock(pictures(tmp_path), tmp_path)
-    ahead = tfds_plan.plan(pictures(tmp_path), tmp_path)
+    ahead = plan.plan(pictures(tmp_path), tmp_path)
     assert ahead.urls == (f"{server.address}/two.png",)
     assert ahead.missing == len(FILES["/two.png"])
     assert "are there already" in str(ahead)
@@ -221,13 +221,13 @@ def test_a_download_that_changed_is_refused(server, tmp_path, monkeypatch):
 
 def test_too_little_room_is_refused_with_the_numbers_before_anything_is_downloaded(server, tmp_path, monkeypatch):
     with_sizes(monkeypatch, server.address, 10 * 2**20)
-    ahead = tfds_plan.plan(pictures(tmp_path), tmp_path)
+    ahead = plan.plan(pictures(tmp_path), tmp_path)
     notes = []
 
     def room(mebibytes):
         notes.clear()
-        monkeypatch.setattr(tfds_plan.shutil, "disk_usage", lambda _: type("Usage", (), {"free": mebibytes * 2**20}))
-        tfds_plan.require_room(ahead, notes.append)
+        monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: type("Usage", (), {"free": mebibytes * 2**20}))
+        plan.require_room(ahead, notes.append)
 
     with pytest.raises(UserError, match=r"takes 22.0 MiB \(download 20.0 MiB, prepared unknown.*21.0 MiB are free"):
         room(21)
@@ -239,9 +239,9 @@ def test_too_little_room_is_refused_with_the_numbers_before_anything_is_download
 
 
 def test_unknown_sizes_are_said_to_be_unknown(server, tmp_path):
-    ahead = tfds_plan.plan(pictures(tmp_path), tmp_path)
+    ahead = plan.plan(pictures(tmp_path), tmp_path)
     notes = []
-    tfds_plan.require_room(ahead, notes.append)
+    plan.require_room(ahead, notes.append)
     assert "does not know how much room" in notes[0]
     assert "download of unknown size from 127.0.0.1" in str(ahead)
 
@@ -252,7 +252,7 @@ def test_no_network_is_said_at_once(tmp_path, monkeypatch):
         monkeypatch.setenv("PICTURES_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
     began = time.perf_counter()
     with pytest.raises(UserError, match=r"127.0.0.1:\d+ does not answer"):
-        tfds_plan.require_network(tfds_plan.plan(pictures(tmp_path), tmp_path))
+        plan.require_network(plan.plan(pictures(tmp_path), tmp_path))
     assert time.perf_counter() - began < 5, "TFDS itself would try for three minutes"
 
 
@@ -262,7 +262,7 @@ def test_files_downloaded_by_hand_are_asked_for(tmp_path, monkeypatch):
     expected = f"is downloaded by hand into {tmp_path}/downloads/manual: that folder should contain pictures.tar; then"
     with pytest.raises(UserError, match=expected):
         prepare_stock(pictures(tmp_path), tmp_path)
-    assert tfds_plan.plan(pictures(tmp_path), tmp_path).by_hand
+    assert plan.plan(pictures(tmp_path), tmp_path).by_hand
 
 
 ERRORS = [
@@ -316,14 +316,14 @@ def test_a_full_disk_while_writing_our_own_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(file_adapters.ArrayRecordFileAdapter, "write_examples", to_full_device)
     with pytest.raises(UserError, match="no space left while preparing digits"):
-        tfds_prepare.prepare_own("digits", tmp_path)
+        prepared.prepare_own("digits", tmp_path)
 
 
 def test_names_of_tfds_are_known_without_tensorflow_or_network():
     from tensorflow_datasets.core import registered
 
     names = stock_names()
-    ours = {*tfds_prepare.OWN_BUILDERS, "pictures"}
+    ours = {*prepared.OWN_BUILDERS, "pictures"}
     assert set(registered.list_imported_builders()) - ours <= names
     assert {"mnist", "cifar100", "imagenet2012", "coco_captions", "wit", "i_naturalist2021"} <= names
     for no_data_set in ("cifar_info", "rlu_builder", "data_source", "task"):
@@ -335,14 +335,14 @@ def test_newest_version_and_default_config(tmp_path):
         (tmp_path / path).mkdir(parents=True)
         (tmp_path / path / "dataset_info.json").write_text("{}")
     (tmp_path / "a" / "3.0.0").mkdir()
-    assert tfds_prepare.prepared("a", tmp_path) == tmp_path / "a" / "1.10.0"
-    assert tfds_prepare.prepared("a:1.9.0", tmp_path) == tmp_path / "a" / "1.9.0"
-    assert tfds_prepare.prepared("a:3.0.0", tmp_path) is None
-    assert tfds_prepare.prepared("b/big", tmp_path) == tmp_path / "b" / "big" / "2.0.0"
-    assert tfds_prepare.prepared("b", tmp_path) is None
+    assert prepared.find("a", tmp_path) == tmp_path / "a" / "1.10.0"
+    assert prepared.find("a:1.9.0", tmp_path) == tmp_path / "a" / "1.9.0"
+    assert prepared.find("a:3.0.0", tmp_path) is None
+    assert prepared.find("b/big", tmp_path) == tmp_path / "b" / "big" / "2.0.0"
+    assert prepared.find("b", tmp_path) is None
     (tmp_path / "b" / ".config").mkdir()
     (tmp_path / "b" / ".config" / "metadata.json").write_text('{"default_config_name": "small"}')
-    assert tfds_prepare.prepared("b", tmp_path) == tmp_path / "b" / "small" / "1.0.0"
+    assert prepared.find("b", tmp_path) == tmp_path / "b" / "small" / "1.0.0"
 
 
 def test_what_is_prepared_is_named_with_its_size_and_left_alone(program):

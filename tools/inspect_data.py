@@ -24,15 +24,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = load(args.config, args.overrides)
     out = args.out or Path("runs") / "inspect" / f"{Path(args.config.partition(':')[0]).stem}.png"
     program.prepare_jax()
-    from vision.training.inspect import draw_augmentations, inspect, look
+    from vision.analysis import data_report, data_sheets
+    from vision.config.calling import call
+    from vision.data.inputs import open_inputs
     from vision.training.processes import start_jax
+    from vision.training.schema import resolve
+    from vision.training.sharding import batch_sharding, check_batch, make_mesh
+    from vision.training.state import make_keys
 
     start_jax()
-    data = look(config)
-    result, lines = inspect(data, out, batches=args.batches)
-    print("\n".join(lines))
+    resolved = resolve(config)
+    mesh = call(make_mesh, resolved["mesh"], "config.mesh")
+    check_batch(resolved["batch_size"], mesh, 1)
+    inputs = open_inputs(resolved)
+    data = data_report.Look(inputs, inputs.training_pipeline(batch_sharding(mesh)), make_keys(resolved["seed"]).augment)
+    result, lines = data_report.inspect(data, batches=args.batches)
+    data_sheets.draw_batches(data, out)
+    data.pipeline.close()
+    print("\n".join([*lines, data_report.line("sheet", str(out))]))
+    result["sheet"] = str(out)
     if args.augmentations:
-        names = draw_augmentations(data, args.augmentations)
+        names = data_sheets.draw_augmentations(data, args.augmentations)
         print(f"{'sheets':<13}{len(names)} augmentations in {args.augmentations}", file=sys.stderr)
         result["augmentations"] = names
     program.finish(result, as_json=args.json)

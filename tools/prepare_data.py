@@ -34,10 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data_dir", metavar="DIR", help="folder of prepared data sets (default: TFDS_DATA_DIR)")
     parser.add_argument("--force", action="store_true", help="prepare it anew from its downloads, even if it is there")
     args = parser.read(argv)
-    from vision.data import tfds_prepare
+    from vision.data.preparation import prepared
 
-    folder = tfds_prepare.data_folder(args.data_dir).absolute()
-    there = None if args.force else tfds_prepare.prepared(args.name, folder)
+    folder = prepared.data_folder(args.data_dir).absolute()
+    there = None if args.force else prepared.find(args.name, folder)
     with _stoppable(args.name, folder):
         place, was_there = (there, True) if there else _prepare(args.name, folder, force=args.force)
     result = {"name": args.name, "path": str(place), "was_prepared": was_there, **_contents(place, was_there=was_there)}
@@ -47,39 +47,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(name: str, folder: Path, *, force: bool) -> tuple[Path, bool]:
     """Returns where the data set is, and whether it was there before."""
-    from vision.data import tfds_prepare
+    from vision.data.preparation import prepared
 
-    wanted = tfds_prepare.Wanted.parse(name)
-    if wanted.name in tfds_prepare.OWN_BUILDERS:
+    wanted = prepared.Wanted.parse(name)
+    if wanted.name in prepared.OWN_BUILDERS:
         if str(wanted) != wanted.name:
             raise UserError(f"{wanted.name} has no configs and one version; leave {name[len(wanted.name) :]!r} away")
-        return tfds_prepare.prepare_own(name, folder, overwrite=force), False
+        return prepared.prepare_own(name, folder, overwrite=force), False
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # TensorFlow would take all memory of a GPU to encode images
     from absl import logging as absl_logging
 
-    from vision.data import tfds_plan, tfds_stock
+    from vision.data.preparation import plan, stock
 
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for each of ten tries to reach a server
-    builder = tfds_stock.stock_builder(name, folder)
+    builder = stock.stock_builder(name, folder)
     default = Path(builder.data_dir)
     if (default / "dataset_info.json").is_file() and not force:
         return default, True
-    ahead = tfds_plan.plan(builder, folder)
+    ahead = plan.plan(builder, folder)
     _note(f"{ahead}; into {default}")
     if not ahead.by_hand or any((folder / "downloads" / "manual").glob("*")):
-        tfds_plan.require_room(ahead, _note)
-    tfds_plan.require_network(ahead)
+        plan.require_room(ahead, _note)
+    plan.require_network(ahead)
     with _progress(builder.name, folder):
-        return tfds_stock.prepare_stock(builder, folder, overwrite=force, report=_note), False
+        return stock.prepare_stock(builder, folder, overwrite=force, report=_note), False
 
 
 def _contents(place: Path, *, was_there: bool) -> dict[str, Any]:
     """Returns the number of examples by split, and prints them for people."""
     import tensorflow_datasets as tfds
 
-    from vision.data.tfds_plan import size
+    from vision.data.preparation.plan import size
 
     try:
         info = tfds.builder_from_directory(place).info
@@ -105,7 +105,7 @@ def _bytes(*places: Path) -> int:
 @contextlib.contextmanager
 def _progress(name: str, folder: Path) -> Iterator[None]:
     """Says now and then how much has arrived and how much is written, where there is no terminal for bars."""
-    from vision.data.tfds_plan import size
+    from vision.data.preparation.plan import size
 
     done = threading.Event()
 
@@ -130,7 +130,7 @@ def _progress(name: str, folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _stoppable(name: str, folder: Path) -> Iterator[None]:
     """Turns Ctrl-C and SIGTERM into one line that says how to go on."""
-    from vision.data import tfds_prepare
+    from vision.data.preparation import prepared
 
     received = [signal.SIGINT]
 
@@ -142,7 +142,7 @@ def _stoppable(name: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        downloads = folder / "downloads" / tfds_prepare.Wanted.parse(name).name
+        downloads = folder / "downloads" / prepared.Wanted.parse(name).name
         kept = f"; finished downloads stay in {downloads}" if downloads.is_dir() else ""
         message = f"stopped; {name} is not prepared{kept}; to go on, run it again"
         raise Stopped(message, signal_number=received[0]) from None

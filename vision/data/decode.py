@@ -3,17 +3,23 @@
 Every exception is caught where Pillow parses: on broken files its readers raise whatever they stumble over.
 """
 
+import contextlib
 import io
+import threading
 import warnings
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 Decoder = Literal["opencv", "pillow"]
 MAX_PIXELS = 2**29
-_MAGIC = {b"\xff\xd8\xff": ("JPEG", "MPO"), b"\x89PNG\r\n\x1a\n": ("PNG",), b"RIFF": ("WEBP",), b"GIF8": ("GIF",)}
+_MAGIC = {b"\xff\xd8\xff": ("JPEG",), b"\x89PNG\r\n\x1a\n": ("PNG",), b"RIFF": ("WEBP",), b"GIF8": ("GIF",)}
 Image.MAX_IMAGE_PIXELS = None  # the limit below takes the place of Pillow's, which warns and so ends a strict program
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "TGA")
+# What stands before the orientation in a format that can have one; Pillow itself turns a TIFF.
+_MARKS = {"JPEG": b"Exif", "MPO": b"Exif", "PNG": b"eXIf", "WEBP": b"EXIF", "AVIF": b""}
 
 
 class DecodeError(ValueError):
@@ -74,10 +80,10 @@ class Opened(NamedTuple):
     ) -> np.ndarray:
         """Returns the pixels, uint8 ``[height, width, channels]``; an image can be decoded once.
 
-        Any format that Pillow reads. The orientation is applied; CMYK and palettes become RGB; transparent images
-        are laid over white; 16-bit grey levels are divided by 257; of an animation the first frame is taken. OpenCV
-        decodes whole 8-bit JPEG files, about a third faster; all else goes through Pillow either way. Both build on
-        libjpeg-turbo, but their colour conversions may differ by a level or two.
+        One of :data:`FORMATS`; of the others that Pillow knows, some start programs and none is of photographs. The
+        orientation is applied; CMYK and palettes become RGB; transparent images are laid over white; 16-bit grey
+        levels are divided by 257, of 16-bit colours the high byte is kept; of an animation the first frame is
+        taken. OpenCV decodes whole 8-bit JPEG files, about a third faster; all else goes through Pillow either way.
 
         Args:
           channels: 1 for grey or 3 for colour; None for what the image has.
@@ -93,13 +99,11 @@ class Opened(NamedTuple):
             if pixels is not None:
                 return pixels
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of odd metadata; the pixels are what counts
-                if at_least > (0, 0):
-                    self.image.draft(None, _draft_size(self.image.size, at_least, self.orientation >= 5))
+            with _quietly():
+                wanted = _draft_size(self.image.size, at_least, self.orientation >= 5)
+                self.image.draft("L" if channels == 1 else "", wanted)
                 self.image.load()
-                upright = ImageOps.exif_transpose(self.image) if self.orientation > 1 else self.image
-                return _as_array(upright, channels)
+                return _upright(_as_array(self.image, channels), self.orientation)
         except Exception as error:
             raise DecodeError(_reason(error)) from error
 
@@ -113,11 +117,10 @@ def open_image(encoded: bytes) -> Opened:
     if not encoded:
         raise DecodeError("the file is empty or cannot be read")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quietly():
             image = Image.open(io.BytesIO(encoded), formats=_formats(encoded))
     except Image.UnidentifiedImageError as error:
-        raise DecodeError("no image format that Pillow knows") from error
+        raise DecodeError("no image, or none of a format that is read") from error
     except Exception as error:
         raise DecodeError(_reason(error)) from error
     width, height = image.size
@@ -128,28 +131,40 @@ def open_image(encoded: bytes) -> Opened:
     return Opened(encoded, image, _orientation(image, encoded))
 
 
-def _formats(encoded: bytes) -> list[str] | None:
-    """The format that the first bytes tell, or None for all; Pillow would try its readers one after another."""
-    return next((list(names) for magic, names in _MAGIC.items() if encoded.startswith(magic)), None)
+def _formats(encoded: bytes) -> list[str]:
+    """The format that the first bytes tell, or all; Pillow would try its readers one after another."""
+    return next((list(names) for magic, names in _MAGIC.items() if encoded.startswith(magic)), list(FORMATS))
 
 
 def _orientation(image: Image.Image, encoded: bytes) -> int:
     """The EXIF orientation, 1 where there is none; from 5 on, width and height change places."""
-    if b"Exif" not in encoded[:65536]:
+    mark = _MARKS.get(image.format or "")
+    if mark is None or mark not in (encoded[:65536] if mark == b"Exif" else encoded):
         return 1
     try:
-        value = image.getexif().get(0x0112, 1)
+        with _quietly():
+            value = image.getexif().get(0x0112, 1)
     except Exception:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns and mirrors an image as its EXIF orientation asks."""
+    pixels = pixels.transpose(1, 0, 2) if orientation >= 5 else pixels
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(pixels[::rows, ::columns])
+
+
 def _as_array(image: Image.Image, channels: int | None) -> np.ndarray:
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
-        levels = np.asarray(image).astype(np.int64)
+        levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
             raise ValueError("integer pixels beyond 16 bits")
-        image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+        levels = levels.astype(np.uint16)
+        levels[levels == image.info.get("transparency", -1)] = 65535
+        image = Image.fromarray((levels // 257 + (levels % 257 > 128)).astype(np.uint8))  # rounded
     elif image.mode == "F":
         raise ValueError("floating-point pixels, whose scale is not known")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -178,14 +193,15 @@ def _with_opencv(opened: Opened, channels: int | None, at_least: tuple[int, int]
         flags = (cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_COLOR_8)
     whole = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB
     try:
-        pixels = cv2.imdecode(np.frombuffer(opened.encoded, np.uint8), flags[halvings - 1] if halvings else whole)
+        how = (flags[halvings - 1] if halvings else whole) | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = cv2.imdecode(np.frombuffer(opened.encoded, np.uint8), how)
     except cv2.error:
         return None
     if pixels is None:
         return None
     if halvings and not grey:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    return _upright(pixels[..., None] if pixels.ndim == 2 else pixels, opened.orientation)
 
 
 def _halvings(size: tuple[int, int], at_least: tuple[int, int]) -> int:
@@ -200,6 +216,31 @@ def _draft_size(size: tuple[int, int], at_least: tuple[int, int], turned: bool) 
     height, width = at_least[::-1] if turned else at_least
     halvings = _halvings((size[1], size[0]), (height, width))
     return max(size[0] // 2**halvings, 1), max(size[1] // 2**halvings, 1)
+
+
+_LOCK = threading.Lock()
+_SILENCE: dict[str, Any] = {"readers": 0}
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Drops Pillow's warnings of odd metadata; the pixels are what counts.
+
+    ``warnings.catch_warnings`` alone is not for threads: two that overlap leave behind each other's filters.
+    """
+    with _LOCK:
+        if not _SILENCE["readers"]:
+            _SILENCE["filters"] = warnings.catch_warnings()
+            _SILENCE["filters"].__enter__()
+            warnings.filterwarnings("ignore", module="PIL")
+        _SILENCE["readers"] += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _SILENCE["readers"] -= 1
+            if not _SILENCE["readers"]:
+                _SILENCE["filters"].__exit__(None, None, None)
 
 
 def _reason(error: BaseException) -> str:

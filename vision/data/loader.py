@@ -72,8 +72,8 @@ def columns(source: Source, part: HostPart, index: np.ndarray, visit: np.ndarray
         except DecodeError as error:
             cure = "mend or remove it, or set config.data.on_error=skip"
             raise UserError(f"{source.where(int(index[row]))}: the image does not decode: {error}; {cure}") from error
-    rest = {name: np.stack([np.asarray(example[name]) for example in examples]) for name in source.fields[1:]}
-    return {"image": images, **rest} if source.fields[0] == "image" else {**rest, "image": images}
+    rest = [name for name in source.fields if name != "image"]
+    return {"image": images, **{name: np.stack([np.asarray(example[name]) for example in examples]) for name in rest}}
 
 
 def threads_for(source: Source) -> int:

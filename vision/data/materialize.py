@@ -50,7 +50,7 @@ def usable(source: Source, part: HostPart, on_error: OnError, note: Note) -> Sou
     if isinstance(source, Mixture):
         return replace(source, sources=tuple(usable(each, part, on_error, note) for each in source.sources))
     memory = _memory(source, part)
-    failed = _recall(memory)
+    failed = _recall(memory, len(source))
     if failed is None:
         plain = replace(part, crop={"name": "whole"})  # a random crop decodes the same pixels
 
@@ -97,11 +97,13 @@ def _memory(source: Source, part: HostPart) -> Path:
     return home / "functional-vision" / "usable" / f"{source.fingerprint}-{part.decoder}.json"
 
 
-def _recall(memory: Path) -> list[tuple[int, str]] | None:
+def _recall(memory: Path, count: int) -> list[tuple[int, str]] | None:
+    """What was found earlier; None where nothing was, or the file is broken."""
     try:
-        return [(int(index), str(reason)) for index, reason in json.loads(memory.read_text())]
-    except (OSError, ValueError, TypeError):
+        failed = [(int(index), str(reason)) for index, reason in json.loads(memory.read_text())]
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    return failed if all(0 <= index < count for index, _ in failed) else None
 
 
 def _remember(memory: Path, failed: list[tuple[int, str]]) -> None:

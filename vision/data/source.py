@@ -162,8 +162,13 @@ class Subset:
         return hashlib.sha256(text + self.positions.astype("<i8").tobytes()).hexdigest()[:16]
 
 
+MAX_CLASSES = 2**20
+
+
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
     """Raises a ValueError for labels that are no classes; they would silently add nothing to a loss."""
+    if num_classes > MAX_CLASSES:
+        raise ValueError(f"{num_classes} classes are more than {MAX_CLASSES}; is the label a number of something else?")
     if labels.ndim == 2:
         if labels.shape[1] != num_classes:
             raise ValueError(f"labels over {labels.shape[1]} classes, expected {num_classes}")
@@ -172,8 +177,20 @@ def check_labels(labels: np.ndarray, num_classes: int) -> None:
 
 
 def several_hot(classes: Sequence[Sequence[int]], num_classes: int) -> np.ndarray:
-    """Returns float32 ``[n, classes]`` with ones at the classes of each example."""
+    """Returns float32 ``[n, classes]`` with ones at the classes of each example.
+
+    Raises:
+      ValueError: a class is not one of 0 to ``num_classes - 1``.
+    """
+    outside = next((number for each in classes for number in each if not 0 <= number < num_classes), None)
+    if outside is not None:
+        raise ValueError(f"class {outside}, the classes reach from 0 to {num_classes - 1}")
     label = np.zeros((len(classes), num_classes), np.float32)
     for position, each in enumerate(classes):
         label[position, list(each)] = 1
     return label
+
+
+def has_several_labels(source: Source) -> bool:
+    """Returns whether a label is zeros and ones over the classes."""
+    return "label" in source.fields and np.ndim(source.read([0])[0]["label"]) == 1

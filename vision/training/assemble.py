@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from vision import models
 from vision.config.calling import call
 from vision.config.duration import Duration, steps_of
+from vision.data.inputs import Inputs, open_inputs
 from vision.data.pipeline import Pipeline
 from vision.data.source import Source
 from vision.data.sources import Given
@@ -23,7 +24,6 @@ from vision.objectives import OBJECTIVES
 from vision.objectives.base import Objective
 from vision.objectives.ema import with_ema
 from vision.training import sharding, state
-from vision.training.inputs import Inputs, open_inputs
 from vision.training.optimizers import OPTIMIZERS, with_rules
 from vision.training.rules import layerwise_rules
 from vision.training.schedules import SCHEDULES, with_warmup

@@ -128,4 +128,4 @@ class Opener:
 def _largest_label(each: Source | Mapping[str, np.ndarray]) -> int:
     """Of arrays with one whole number for each example, else -1."""
     label = np.asarray(each.get("label", ())) if isinstance(each, Mapping) else np.zeros(0)
-    return int(label.max()) if label.ndim == 1 and label.size else -1
+    return int(label.max()) if label.size and label.size == len(label) and label.dtype.kind in "iu" else -1

@@ -57,8 +57,13 @@ def read(root: Path, *, on_error: OnError, note: Note) -> tuple[RecordSource, Sp
     if not root.is_dir():
         raise UserError(f"config.data.name: {root} is no folder; write folder:PATH of one that has images")
     top = _folders(root)
-    in_splits = bool(top) and all(folder.name.lower() in TRAIN + HELD_OUT for folder in top)
-    parts = {folder.name.lower(): folder for folder in top} if in_splits else {"": root}
+    named = {folder.name.lower(): folder for folder in top if folder.name.lower() in TRAIN + HELD_OUT}
+    others = [folder.name for folder in top if folder not in named.values()]
+    in_splits = bool(named) and (not others or (not named.keys().isdisjoint(TRAIN) and len(named) > 1))
+    if in_splits and others:
+        note(f"{root}: passed over what is in no split: the folders {', '.join(others)}")
+    parts = named if in_splits else {"": root}
+    above = frozenset(_identity(folder) for folder in (root, *root.resolve().parents))
     folders = {name: {inner.name: inner for inner in _folders(part)} for name, part in parts.items()}
     classes = sorted({name for found in folders.values() for name in found})
     paths: list[Path] = []
@@ -67,14 +72,18 @@ def read(root: Path, *, on_error: OnError, note: Note) -> tuple[RecordSource, Sp
     strange: Counter[str] = Counter()
     for name, part in parts.items():
         for label, inner in ((classes.index(key), value) for key, value in sorted(folders[name].items())):
-            found = list(_images(inner, strange))
+            found = list(_images(inner, strange, above | {_identity(part)}))
             if not found and not in_splits:
                 _say_empty(f"the class folder {inner} holds no images", on_error, note)
             paths += found
             labels += [label] * len(found)
             splits[name] += range(len(paths) - len(found), len(paths))
-        if not classes:
-            found = list(_images(part, strange))
+        if classes:
+            astray = sum(Path(item).suffix.lower() in SUFFIXES for item in os.listdir(part))
+            if astray:
+                note(f"{part}: passed over {astray} images beside the class folders")
+        else:
+            found = list(_images(part, strange, above - {_identity(part)}))
             paths += found
             splits[name] += range(len(paths) - len(found), len(paths))
     if not paths:
@@ -113,10 +122,14 @@ def _folders(folder: Path) -> list[Path]:
     )
 
 
-def _images(folder: Path, strange: Counter[str], above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """The images below a folder, sorted; a link that leads back to a folder above it is not followed."""
+def _identity(folder: Path) -> tuple[int, int]:
     status = folder.stat()
-    here = (status.st_dev, status.st_ino)
+    return status.st_dev, status.st_ino
+
+
+def _images(folder: Path, strange: Counter[str], above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    """The images below a folder, sorted; a link that leads back to a folder above it is not followed."""
+    here = _identity(folder)
     if here in above:
         return
     for item in sorted(os.scandir(folder), key=lambda item: item.name):
@@ -125,8 +138,8 @@ def _images(folder: Path, strange: Counter[str], above: frozenset[tuple[int, int
         path = folder / item.name
         if item.is_dir():
             yield from _images(path, strange, above | {here})
-        elif path.suffix.lower() in SUFFIXES:
-            yield path
+        elif path.suffix.lower() in SUFFIXES and (item.is_file() or not path.exists()):
+            yield path  # a link that leads nowhere too: it is named when it is read; a pipe would wait for ever
         elif item.name not in ("classes.tsv", "Thumbs.db", "desktop.ini"):
             strange[path.suffix.lower()] += 1
 
@@ -136,7 +149,7 @@ def _readable(root: Path, classes: list[str]) -> tuple[str, ...]:
     names = {name: name.encode(errors="surrogateescape").decode(errors="replace") for name in classes}
     table = root / "classes.tsv"
     if table.is_file():
-        for line in table.read_text(errors="replace").splitlines():
+        for line in table.read_text(encoding="utf-8-sig", errors="replace").splitlines():
             folder, tab, name = line.partition("\t")
             if tab and folder in names:
                 names[folder] = name.strip()

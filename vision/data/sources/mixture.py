@@ -30,8 +30,12 @@ class Mixture:
 
     def __post_init__(self):
         counts = {source.num_classes for source in self.sources}
-        if not all(len(source.class_names) == source.num_classes for source in self.sources) and len(counts) > 1:
+        if all(len(source.class_names) == source.num_classes for source in self.sources):
+            return
+        if len(counts) > 1:
             raise ValueError(f"sources of {sorted(counts)} classes without names cannot be mixed")
+        if len({source.class_names for source in self.sources if source.class_names}) > 1:
+            raise ValueError("a source whose classes have no names cannot be mixed with sources of different classes")
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -43,7 +47,7 @@ class Mixture:
         """How many there are together."""
         return len(self.class_names) or self.sources[0].num_classes
 
-    @property
+    @cached_property
     def fields(self) -> tuple[str, ...]:
         """What all sources have."""
         return tuple(name for name in self.sources[0].fields if all(name in each.fields for each in self.sources))
@@ -72,10 +76,21 @@ class Mixture:
             for source in self.sources
         )
 
-    def _label(self, number: int, label: np.ndarray) -> np.ndarray:
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of labels and captions, the largest of all sources; they come in one array."""
+        firsts = [source.read([0])[0] for source in self.sources]
+        names = [name for name in ("label", "caption") if name in self.fields]
+        shapes = {name: [np.shape(first[name]) for first in firsts] for name in names}
+        return {
+            name: max(e) if name == "label" else tuple(map(max, zip(*e, strict=True))) for name, e in shapes.items()
+        }
+
+    def _label(self, number: int, label: np.ndarray | np.generic) -> np.ndarray | np.generic:
         numbers = self._renumbered[number]
         if np.ndim(label) == 0:
-            return numbers[label]
+            single = numbers[int(label)]
+            return several_hot([[int(single)]], self.num_classes)[0] if self._shapes["label"] else single
         return several_hot([numbers[np.flatnonzero(label)].tolist()], self.num_classes)[0]
 
     def read(self, indices: Sequence[int]) -> list[Example]:
@@ -88,6 +103,9 @@ class Mixture:
                 kept = {name: example[name] for name in self.fields}
                 if "label" in kept:
                     kept["label"] = self._label(number, kept["label"])
+                if "caption" in kept:
+                    short = np.subtract(self._shapes["caption"], kept["caption"].shape)
+                    kept["caption"] = np.pad(kept["caption"], [(0, int(extra)) for extra in short])
                 examples[position] = kept
         return examples
 

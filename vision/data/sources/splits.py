@@ -29,7 +29,8 @@ def held_out(names: Sequence[str], what: str) -> str:
 def hold_out(keys: Sequence[str], groups: np.ndarray | None) -> dict[str, np.ndarray]:
     """Returns the splits ``train`` and ``val`` of a data set that has none: a tenth of every class is held out.
 
-    Which examples these are depends on their names alone, by SHA-256, so that they stay when others are added.
+    Which examples these are depends on their names alone, by SHA-256: they are the first tenth in that order. When
+    examples are added, at most as many of a class move from ``val`` to ``train``.
 
     Args:
       keys: a name for each example, the same wherever the data lie.
@@ -47,7 +48,7 @@ def hold_out(keys: Sequence[str], groups: np.ndarray | None) -> dict[str, np.nda
 
 
 def positions_of(split: str, splits: Mapping[str, np.ndarray], what: str) -> np.ndarray:
-    """Returns the positions of the examples of a split; slices and sums are written as in TFDS.
+    """Returns the positions of the examples of a split; slices, sums and ``all`` are written as in TFDS.
 
     ``train[:90%]`` is a random part, the same whenever it is asked for: a folder's examples are sorted by class, and
     the first nine tenths of them would lack whole classes.
@@ -57,12 +58,13 @@ def positions_of(split: str, splits: Mapping[str, np.ndarray], what: str) -> np.
     """
     parts = [part.split("[")[0].strip() for part in split.split("+")]
     for part in parts:
-        if part not in splits:
+        if part not in splits and part != "all":
             raise UserError(
                 f"data split {split!r} of {what}: no split {part!r}{did_you_mean(part, splits)}; "
                 f"its splits: {', '.join(splits)}"
             )
-    positions = np.concatenate([_slice(one, splits[part]) for one, part in zip(split.split("+"), parts, strict=True)])
+    every = {"all": np.sort(np.concatenate(list(splits.values()))), **splits}
+    positions = np.concatenate([_slice(one, every[part]) for one, part in zip(split.split("+"), parts, strict=True)])
     if not len(positions):
         raise UserError(f"data split {split!r} of {what} is empty")
     return positions
@@ -78,6 +80,6 @@ def _slice(text: str, positions: np.ndarray) -> np.ndarray:
     try:
         (span,) = tfds.core.ReadInstruction.from_spec(text.strip()).to_absolute({name: info})
     except (ValueError, AssertionError) as error:
-        raise UserError(f"data split {text!r}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"data split {text!r}: {(str(error).splitlines() or ['it is no slice'])[0]}") from error
     order = permutation(count, _SLICES_SEED, _SLICES_EPOCH)
     return positions[np.sort(order[span.from_ : span.to])]

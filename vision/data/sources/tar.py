@@ -6,17 +6,19 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 
 from vision.data.host import OnError
 from vision.data.records import RecordSource
-from vision.data.source import several_hot
+from vision.data.source import MAX_CLASSES, several_hot
 from vision.data.sources.captions import pack
 from vision.data.sources.folder import SUFFIXES, Note, Splits
 from vision.data.sources.splits import HELD_OUT, TRAIN, hold_out
 from vision.errors import UserError
+
+_LARGEST_TEXT = 2**20
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class _Example:
     image: tuple[int, int, str] | None = None
     captions: list[str] = field(default_factory=list)
     classes: list[int] = field(default_factory=list)
+    broken: bool = False
 
 
 def read(pattern: str, *, on_error: OnError, note: Note) -> tuple[RecordSource, Splits]:
@@ -87,11 +90,13 @@ def read(pattern: str, *, on_error: OnError, note: Note) -> tuple[RecordSource, 
         try:
             with tarfile.open(shard, "r:") as archive:
                 examples += _examples(archive, number, problems)
-        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+                _check_end(archive)
+        except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
             compressed = "; it is compressed: unpack it, random access needs plain tar" if _compressed(shard) else ""
             problems.append(f"{shard} is no whole tar file: {error}{compressed}")
-    usable = [each for each in examples if each.image is not None]
+    usable = [each for each in examples if each.image is not None and not each.broken]
     problems += [f"{shards[each.shard]}: {each.key} has no image" for each in examples if each.image is None]
+    problems = [" ".join(problem.split()) for problem in problems]
     if problems and (on_error == "error" or not usable):
         raise UserError(f"{problems[0]}; mend it, or set config.data.on_error=skip")
     if problems:
@@ -121,8 +126,16 @@ def read(pattern: str, *, on_error: OnError, note: Note) -> tuple[RecordSource, 
 
 
 def _shards(pattern: str) -> list[Path]:
-    patterns = [f"{pattern}/*.tar"] if Path(pattern).is_dir() else _expanded(pattern)
-    found = [Path(name) for each in patterns for name in sorted(glob.glob(each))]
+    if Path(pattern).is_dir():
+        found = sorted(Path(pattern).glob("*.tar"))
+    elif Path(pattern).is_file():
+        found = [Path(pattern)]
+    else:
+        names = {each: sorted(glob.glob(each)) for each in _expanded(pattern)}
+        missing = next((each for each in names if not names[each]), None)
+        if missing is not None and any(names.values()):
+            raise UserError(f"config.data.name: of the shards {pattern} there is no {missing}")
+        found = [Path(name) for each in names.values() for name in each]
     if not found:
         raise UserError(f"config.data.name: no tar shards at {pattern}; write tar:FOLDER or tar:PATH/train-*.tar")
     return found
@@ -140,14 +153,30 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def _compressed(shard: Path) -> bool:
-    with open(shard, "rb") as handle:
-        return handle.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ"))
+    try:
+        with open(shard, "rb") as handle:
+            return handle.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ"))
+    except OSError:
+        return False
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Raises a ValueError where no zeros follow the last member; to tarfile a broken header is an end like any."""
+    handle = cast(IO[bytes], archive.fileobj)
+    handle.seek(archive.offset)
+    rest = handle.read(2**20)
+    if not rest or rest.strip(b"\0"):
+        raise ValueError(f"at byte {archive.offset} it neither goes on nor ends")
 
 
 def _examples(archive: tarfile.TarFile, shard: int, problems: list[str]) -> Iterator[_Example]:
     """The examples of one shard; their images are not read."""
     current: _Example | None = None
+    start = -1
     for member in archive:
+        if member.size < 0 or member.offset <= start:
+            raise ValueError(f"the header at byte {member.offset} leads back")  # and tarfile would go round for ever
+        start = member.offset
         folder, slash, base = member.name.rpartition("/")
         if not member.isfile() or base.startswith("."):
             continue
@@ -157,16 +186,36 @@ def _examples(archive: tarfile.TarFile, shard: int, problems: list[str]) -> Iter
             if current is not None:
                 yield current
             current = _Example(shard, key)
-        if Path(base).suffix.lower() in SUFFIXES:
-            current.image = (member.offset_data, member.size, member.name)
-        elif suffix.lower() in ("cls", "txt", "json"):
-            try:
-                content = archive.extractfile(member)
-                _describe(current, suffix.lower(), content.read() if content else b"")
-            except (ValueError, TypeError, RecursionError) as error:
-                problems.append(f"{archive.name!s}, member {member.name}: {error}")
+        problem = _add(current, archive, member, suffix.lower())
+        if problem:
+            current.broken = True
+            problems.append(f"{archive.name!s}, member {member.name}: {problem}")
     if current is not None:
         yield current
+
+
+def _add(example: _Example, archive: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> str:
+    """Adds a member to its example; returns what is wrong with it, or nothing."""
+    if member.issparse():
+        return "a sparse file cannot be read in place"
+    if Path(member.name).suffix.lower() in SUFFIXES:
+        # Of 7.jpg and 7.mask.png, the image is the one whose name has a single dot.
+        plain = [each for each in (example.image, None) if each and each[2].rpartition("/")[2].count(".") == 1]
+        if example.image is None or ("." not in suffix and not plain):
+            example.image = (member.offset_data, member.size, member.name)
+        elif ("." in suffix) != bool(plain):
+            return f"a second image of the example {example.key}, whose name ends at the first dot"
+        return ""
+    if suffix not in ("cls", "txt", "json"):
+        return ""
+    if member.size > _LARGEST_TEXT:
+        return f"{member.size} bytes of text"
+    try:
+        content = archive.extractfile(member)
+        _describe(example, suffix, content.read() if content else b"")
+    except (ValueError, TypeError, RecursionError) as error:
+        return str(error)
+    return ""
 
 
 def _describe(example: _Example, suffix: str, content: bytes) -> None:
@@ -183,9 +232,12 @@ def _describe(example: _Example, suffix: str, content: bytes) -> None:
             value = entry.get(f"{key}s", entry.get(key))
             values = value if isinstance(value, list) else [] if value is None else [value]
             wanted = str if key == "caption" else int
-            if not all(isinstance(each, wanted) for each in values):
+            if not all(type(each) is wanted for each in values):
                 raise ValueError(f"{key} is not {'text' if wanted is str else 'a whole number'}")
             target += values
+    outside = next((each for each in example.classes if not 0 <= each < MAX_CLASSES), None)
+    if outside is not None:
+        raise ValueError(f"label {outside}, classes reach from 0 to {MAX_CLASSES - 1}")
 
 
 def _arrays(pattern: str, examples: list[_Example]) -> tuple[dict[str, np.ndarray], int]:

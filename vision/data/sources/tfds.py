@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from vision.data.digest import digest_files
+from vision.data.preparation.prepared import OWN_BUILDERS, data_folder, find, prepare_own
 from vision.data.source import Example, several_hot
 from vision.data.sources.captions import MAX_BYTES, pack
 from vision.data.sources.splits import held_out
-from vision.data.tfds_prepare import OWN_BUILDERS, data_folder, prepare_own, prepared
 from vision.errors import UserError, did_you_mean
 
 MAX_CAPTIONS = 8
@@ -66,7 +66,13 @@ class TfdsSource:
 
     def read(self, indices: Sequence[int]) -> list[Example]:
         """Returns the examples at ``indices``."""
-        return [self._example(record) for record in self._data.__getitems__([int(index) for index in indices])]
+        return [self._example(record) for record in self._records([int(index) for index in indices])]
+
+    def _records(self, indices: Sequence[int]) -> list[Mapping[str, Any]]:
+        try:
+            return self._data.__getitems__(indices)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise UserError(f"{self.folder}, split {self.split!r} cannot be read: {_first_line(error)}") from error
 
     def _example(self, record: Mapping[str, Any]) -> Example:
         example: Example = {"image": record[self.image]}
@@ -79,7 +85,10 @@ class TfdsSource:
 
     def _label(self, value: Any) -> np.ndarray:
         if self.several:
-            return several_hot([np.asarray(value, int).tolist()], self.num_classes)[0]
+            try:
+                return several_hot([np.asarray(value, int).tolist()], self.num_classes)[0]
+            except ValueError as error:
+                raise UserError(f"{self.folder}, split {self.split!r}: an example has {error}") from error
         label = np.int32(value)
         if not 0 <= label < self.num_classes:
             raise UserError(f"{self.folder}, split {self.split!r}: an example has label {label}, so none is known")
@@ -92,7 +101,7 @@ class TfdsSource:
     def labels(self) -> np.ndarray:
         """Returns all labels, in a pass over the whole split."""
         chunks = range(0, len(self), _CHUNK)
-        records = (r for start in chunks for r in self._data.__getitems__(range(start, min(start + _CHUNK, len(self)))))
+        records = (r for start in chunks for r in self._records(range(start, min(start + _CHUNK, len(self)))))
         return np.stack([self._label(record[self.label or ""]) for record in records])
 
     @cached_property
@@ -102,6 +111,7 @@ class TfdsSource:
 
         splits = tfds.builder_from_directory(self.folder).info.splits
         names = re.findall(r"(\w+)(?:\[[^\]]*\])?", self.split)
+        names = list(splits) if "all" in names else names
         files = [Path(path) for name in names if name in splits for path in splits[name].filepaths]
         text = f"{digest_files(files)} {self.split} {self.image} {self.label} {self.caption}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -113,7 +123,7 @@ def read(name: str, split: str | None, *, data_dir: str | None = None, label: st
     Args:
       name: TFDS name such as ``fashion_mnist``, optionally ``name/config`` or ``name:version``.
       split: TFDS split, slices included: ``train``, ``test``, ``train[:90%]``; None for the one to evaluate on.
-      data_dir: folder of prepared data sets; see :func:`vision.data.tfds_prepare.data_folder`.
+      data_dir: folder of prepared data sets; see :func:`vision.data.preparation.prepared.data_folder`.
       label: the feature that is the label, such as ``coarse_label`` of ``cifar100``; None for the usual one.
 
     Raises:
@@ -122,7 +132,7 @@ def read(name: str, split: str | None, *, data_dir: str | None = None, label: st
     import tensorflow_datasets as tfds
 
     folder = data_folder(data_dir)
-    version = prepared(name, folder)
+    version = find(name, folder)
     if version is None and name in OWN_BUILDERS:
         version = prepare_own(name, folder)
     if version is None:
@@ -133,7 +143,7 @@ def read(name: str, split: str | None, *, data_dir: str | None = None, label: st
             f"or prepare it: python -m tools.prepare_data {name}; a folder of images is folder:PATH"
         )
     builder = tfds.builder_from_directory(version)
-    features = dict(builder.info.features.items())
+    features = dict(sorted(builder.info.features.items()))  # as they are read, their order differs from run to run
     images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
     if not images:
         raise UserError(f"config.data.name: {name} has no images; its features: {', '.join(features)}")
@@ -142,11 +152,11 @@ def read(name: str, split: str | None, *, data_dir: str | None = None, label: st
     source = TfdsSource(version, chosen, image=image, caption=_caption_of(features), **_classes(features, label, name))
     try:
         empty = not len(source)
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"{version}, split {chosen!r} cannot be read: {_first_line(error)}") from error
     except (ValueError, KeyError, AssertionError) as error:
         splits = ", ".join(builder.info.splits)
-        raise UserError(
-            f"data split {chosen!r} of {name}: {(str(error).splitlines() or ['?'])[0]}; its splits: {splits}"
-        ) from error
+        raise UserError(f"data split {chosen!r} of {name}: {_first_line(error)}; its splits: {splits}") from error
     if empty:
         raise UserError(f"data split {chosen!r} of {name} is empty")
     return source
@@ -174,6 +184,10 @@ def _classes(features: Mapping[str, Any], label: str | None, name: str) -> dict[
     several = not isinstance(features[chosen], tfds.features.ClassLabel)
     names = tuple(classes.names or ())
     return {"label": chosen, "num_classes": classes.num_classes, "class_names": names, "several": several}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _caption_of(features: Mapping[str, Any]) -> str | None:

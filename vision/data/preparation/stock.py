@@ -8,8 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vision.data.tfds_names import stock_names
-from vision.data.tfds_prepare import OWN_BUILDERS, Report, Wanted, alone, aside, quiet, raise_readable, run, to_stderr
+from vision.data.preparation.names import stock_names
+from vision.data.preparation.prepared import (
+    OWN_BUILDERS,
+    Report,
+    Wanted,
+    alone,
+    aside,
+    quiet,
+    raise_readable,
+    run,
+    to_stderr,
+)
 from vision.errors import UserError, did_you_mean
 
 

@@ -1,4 +1,4 @@
-"""Preparation of TFDS data sets, ours and in general; those that TFDS has are prepared by ``tfds_stock``.
+"""Which TFDS data sets lie prepared, and the preparation of our own; stock ones are prepared by ``stock``.
 
 A prepared data set is ``FOLDER/NAME[/CONFIG]/VERSION`` with its ``dataset_info.json``. TFDS writes into
 ``incomplete.*_VERSION`` beside it and renames that at the end, so what a kill left behind never counts as prepared.
@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vision.data.tfds_errors import readable
+from vision.data.preparation.errors import readable
 from vision.errors import UserError
 
 OWN_BUILDERS = ("digits", "shapes")
@@ -66,7 +66,7 @@ def newest_version(folder: Path) -> Path | None:
     return max(found, key=lambda path: tuple(int(part) for part in path.name.split(".")), default=None)
 
 
-def prepared(name: str, folder: Path) -> Path | None:
+def find(name: str, folder: Path) -> Path | None:
     """Returns where ``name[/config][:version]`` lies prepared in ``folder``, or None.
 
     Without a config it is the data set itself or, where it has configs, the default one as TFDS wrote it down.
