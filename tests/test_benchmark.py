@@ -1,11 +1,20 @@
 """The benchmark: every suite runs to its end and leaves numbers that a person can trust."""
 
+import importlib.util
 import json
+import time
+from itertools import count
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tools.benchmark import SUITES, main
+from tools.benchmarks import jpegs
+from tools.benchmarks.contenders import Contender, Timed, Turn, find_peer, ratios, take_turns
 from tools.benchmarks.rows import Row, Settings, table
+from tools.peers import Stream, Work, timed
+from vision.errors import UserError
 
 MEASURED = {
     "start": {"import jax": "s", "import vision.training.loop": "s", "quickstart, filled cache: first step": "s"},
@@ -15,7 +24,21 @@ MEASURED = {
         "quickstart, 1.0 MB: on disk": "MB",
         "quickstart, 1.0 MB: open and restore, digests checked": "ms",
     },
+    "data": {
+        "JPEG, 1 core: host path, opencv": "images/s",
+        "JPEG, 1 core: host path, pillow, bicubic": "images/s",
+        "JPEG, 1 core: whole pipeline, opencv": "images/s",
+        "JPEG, 1 core: whole pipeline, opencv, of CPU time": "images/s",
+        "JPEG, 2 cores: batches, threads": "images/s",
+        "JPEG, 2 cores: batches, processes": "images/s",
+        "32-pixel images, batch 64: device, 1 core": "batches/s",
+        "32-pixel images, batch 8: input / ResNet-8 step": "%",
+        "2x32 + 2x16 views: device, 1 core": "images/s",
+        "overlap, step 2 x host: loop beyond the longer": "%",
+        "overlap, step 4 x host: loop / (step + host)": "%",
+    },
 }
+HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -39,6 +62,11 @@ def test_a_suite_runs_and_writes_what_it_measured(suite, program, tmp_path):
         assert row["unit"] == "%" or row["min"] > 0, name
         assert name in done.stdout
 
+    if suite == "data" and not HAS_TORCH:
+        assert "pip install torch" in done.stderr
+        assert "--peer_python" in done.stderr
+        assert not any("DataLoader" in name for name in rows)
+
     machine = written["machine"]
     assert machine["cores"] >= 1
     assert machine["memory_gib"] > 0
@@ -53,6 +81,16 @@ def test_the_table_says_which_aim_is_missed_by_the_median_and_not_by_the_worst()
     assert good.split()[1:3] == ["good", "2.00"]
     assert good.endswith("< 5.00  met")
     assert bad.endswith("< 5.00  MISSED")
+
+
+def test_more_may_be_wanted_of_a_quantity_and_the_aim_itself_is_enough():
+    values = {"good": (1.5, 1.0, 2.0), "bad": (1.4, 1.0, 9.0)}
+    rows = [Row("s", name, each, "x", aim=1.5, better="more") for name, each in values.items()]
+    _, good, bad = table(rows).splitlines()
+    assert good.endswith(">= 1.50  met")
+    assert bad.endswith(">= 1.50  MISSED")
+    assert [row.as_json()["better"] for row in rows] == ["more", "more"]
+    assert Row("s", "no aim", (1.0,), "x", better="more").met is None
 
 
 def test_quartiles_hold_the_middle_half():
@@ -72,3 +110,118 @@ def test_a_wrong_flag_ends_with_code_2(arguments, capsys):
         main(arguments)
     assert ended.value.code == 2
     assert "benchmark" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag", ["--peer_python", "--tf_python"])
+def test_a_python_that_is_not_there_is_named(flag, program, tmp_path):
+    arguments = ("--suite", "data", "--quick", "--out", tmp_path / "benchmark.json", flag, tmp_path / "none")
+    done = program("tools.benchmark", *arguments, check=2)
+    assert done.stderr.endswith(f"error: {flag} {tmp_path / 'none'}: No such file or directory\n")
+    assert not done.stdout
+
+
+def test_a_python_without_the_package_is_told_what_it_lacks(tmp_path):
+    empty = tmp_path / "python"
+    empty.write_text("#!/bin/sh\nexit 1\n")
+    empty.chmod(0o755)
+    with pytest.raises(UserError, match=r"--tf_python .*python: this Python lacks tensorflow; pip install tensorflow"):
+        find_peer("tensorflow", empty)
+
+
+def test_a_folder_without_jpegs_is_named(program, tmp_path):
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "note.txt").write_text("no image")
+    arguments = ("--suite", "data", "--quick", "--out", tmp_path / "benchmark.json", "--jpegs", tmp_path)
+    assert "there is no JPEG file" in program("tools.benchmark", *arguments, check=2).stderr
+
+
+def test_made_up_photographs_are_the_same_every_time_and_as_large_as_real_ones(tmp_path):
+    for name in ("a", "b"):
+        jpegs.write_folder(tmp_path / name, 30)
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.jpg"))
+    assert len(files) == 30
+    assert len({path.parent for path in files}) == 10
+    assert all((tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes() for path in files)
+    # The training images of ImageNet have 108 KB on average: 138 GB in 1,281,167 files.
+    assert 80e3 < np.mean([(tmp_path / "a" / path).stat().st_size for path in files]) < 130e3
+    sizes = []
+    for path in files:
+        with Image.open(tmp_path / "a" / path) as image:
+            sizes.append(image.size)
+    assert sum(width < height for width, height in sizes) == 10
+    assert np.median([max(size) for size in sizes]) == 500
+    assert len(set(sizes)) > 5
+
+
+def test_the_power_of_made_up_photographs_falls_with_the_frequency_as_that_of_photographs():
+    slopes = []
+    for number in range(8):
+        pixels = jpegs.picture(number, 256, 256).mean(axis=-1)
+        power = np.abs(np.fft.fft2((pixels - pixels.mean()) * np.hanning(256)[:, None] * np.hanning(256))) ** 2
+        frequency = np.hypot(np.fft.fftfreq(256)[:, None], np.fft.fftfreq(256))
+        inside = (frequency > 0.02) & (frequency < 0.4)
+        slopes.append(np.polyfit(np.log(frequency[inside]), np.log(power[inside]), 1)[0])
+    # Natural images: an exponent around -2, from -1.5 to -3 (Field 1987; Tolhurst et al. 1992).
+    assert -3.0 < np.mean(slopes) < -1.5
+
+
+def test_batches_that_lie_ready_are_not_counted():
+    def batches():
+        for number in count():
+            if number >= 3:
+                time.sleep(0.01)
+            yield number
+
+    measured = timed(Stream(batches(), images=8, ahead=3), 4)
+    assert measured["images"] == 32
+    assert measured["seconds"] >= 0.04
+
+
+def test_what_is_still_in_flight_is_waited_for_off_the_clock():
+    waited = []
+
+    def settle():
+        time.sleep(0.05)
+        waited.append(True)
+
+    assert timed(Stream(count(), images=1, settle=settle), 3)["seconds"] < 0.05
+    assert waited == [True]
+
+
+def test_the_time_of_a_loop_has_the_steps_in_it():
+    measured = timed(Stream(count(), images=1, ahead=2), 5, step_seconds=0.01)
+    assert measured["seconds"] >= 0.05
+    assert measured["cpu_seconds"] < 0.05
+
+
+def test_contenders_take_turns_and_every_other_round_goes_backwards():
+    calls = []
+
+    class Fake:
+        def measure(self, name, batches):
+            calls.append(name)
+            return Timed(seconds={"a": 1.0, "b": 2.0}[name] * len(calls), cpu_seconds=0.0, images=batches, ahead=0)
+
+    measured = take_turns([Turn("first", Fake(), "a", 3), Turn("second", Fake(), "b", 3)], repeats=2)
+    assert calls == ["a", "b", "a", "b", "b", "a"]
+    # Rates are 3 / (3, 6) and 3 / (8, 10): each round's own are divided, by hand.
+    assert ratios(measured, "first", "second") == pytest.approx((8 / 3, 10 / 6))
+
+
+@pytest.mark.skipif(HAS_TORCH, reason="it would run")
+def test_a_contender_that_ends_is_an_error_that_says_why(tmp_path):
+    contender = Contender(None, "tools.peers.torch_loader", Work("none", "none", cores=1), tmp_path / "log.txt")
+    with pytest.raises(UserError, match=r"tools.peers.torch_loader, jpeg: ended with code 1: .*No module named 'torch"):
+        contender.measure("jpeg", 1)
+    contender.close()
+
+
+def test_the_network_that_input_is_measured_against_has_the_published_size():
+    import jax
+
+    from tools.benchmarks.resnet20 import make_step
+
+    (params, _, _), _ = make_step(np.zeros((1, 32, 32, 3), np.float32))
+    # 0.27 million (He et al. 2016, table 6); in full by hand: convolutions 267,696, their scales and offsets 1,376,
+    # and 650 of the last layer.
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 269_722

@@ -1,9 +1,12 @@
-"""Measures the house against its aims: the start, what the loop adds to a step, what a save costs.
+"""Measures the house against its aims: the start, what the loop adds to a step, what a save costs, how fast data come.
 
 start       import times, and the time from launching the quickstart to the end of its first dispatch, in fresh
             processes, with an empty and with a filled compilation cache
 loop        time per step inside training against the bare compiled step, with 1 and 100 steps a dispatch
 checkpoint  how long a save holds training up, its time to disk, its size, the time of a restore
+data        images per second from JPEG files, of small images and of views on the device, their share of a train
+            step, and whether reading ahead hides them; side by side with torch's DataLoader and with tf.data, where
+            an interpreter that has them is there
 
 The table goes to standard output, progress to standard error, and everything with the machine, the versions and
 each single repeat to --out. What is written while measuring goes to a temporary folder (TMPDIR chooses where) that
@@ -13,14 +16,14 @@ is removed. A missed aim is marked in the table; the exit code is 0 all the same
 import importlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vision import program
 from vision.errors import UserError
 
-SUITES = ("start", "loop", "checkpoint")
+SUITES = ("start", "loop", "checkpoint", "data")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +33,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--suite", action="append", choices=SUITES, help="what to measure (may be repeated; default: all)"
     )
     parser.add_argument(
-        "--repeats", type=int, metavar="N", help="of every measurement (default: start 5, loop 25, checkpoint 12)"
+        "--repeats",
+        type=int,
+        metavar="N",
+        help="of every measurement (default: start 5, loop 25, checkpoint 12, data 5 to 9)",
+    )
+    parser.add_argument(
+        "--jpegs",
+        type=Path,
+        metavar="DIR",
+        help="photographs for the suite data, a folder for each class (default: 384 made-up ones of 500x375 and 91 KB)",
+    )
+    parser.add_argument(
+        "--peer_python",
+        type=Path,
+        metavar="PATH",
+        help="a Python that has torch and torchvision, to compare with (default: this one, where it has them)",
+    )
+    parser.add_argument(
+        "--tf_python",
+        type=Path,
+        metavar="PATH",
+        help="a Python that has tensorflow, to compare with (default: this one, where it has it)",
     )
     parser.add_argument(
         "--out",
@@ -43,19 +67,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.read(argv)
     if args.repeats is not None and args.repeats < 1:
         parser.error(f"--repeats: must be at least 1, got {args.repeats}")
-    result = measure(args.suite or SUITES, repeats=args.repeats, quick=args.quick, out=args.out)
+    pythons = {"torch": args.peer_python, "tensorflow": args.tf_python}
+    result = measure(
+        args.suite or SUITES, repeats=args.repeats, quick=args.quick, out=args.out, jpegs=args.jpegs, pythons=pythons
+    )
     program.finish(result, as_json=args.json)
     return 0
 
 
-def measure(suites: Sequence[str], *, repeats: int | None, quick: bool, out: Path) -> dict[str, Any]:
-    """Runs suites, prints their table, writes and returns ``{"machine", "quick", "rows"}``.
+def measure(
+    suites: Sequence[str],
+    *,
+    repeats: int | None,
+    quick: bool,
+    out: Path,
+    jpegs: Path | None,
+    pythons: Mapping[str, Path | None],
+) -> dict[str, Any]:
+    """Runs suites, prints their table, writes and returns ``{"machine", "peers", "quick", "rows"}``.
 
     Raises:
-      UserError: the file cannot be written, or a measured program failed.
+      UserError: the file cannot be written, a peer is not where it was said to be, or a measured program failed.
     """
     program.prepare_jax()
     from tools.benchmarks import machine, rows
+    from tools.benchmarks.contenders import find_peer
     from vision.training.workdir import write_json
 
     try:
@@ -63,14 +99,21 @@ def measure(suites: Sequence[str], *, repeats: int | None, quick: bool, out: Pat
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror or error}") from error
     here = machine.describe()
+    wanted = pythons.items() if "data" in suites else ()
+    peers = {name: peer for name, python in wanted if (peer := find_peer(name, python))}
+    versions = {package: version for peer in peers.values() for package, version in peer.versions.items()}
     measured: list[rows.Row] = []
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
-        settings = rows.Settings(Path(scratch), repeats, quick)
+        settings = rows.Settings(
+            Path(scratch), repeats, quick, jpegs, {name: peer.python for name, peer in peers.items()}
+        )
         for suite in SUITES:
             if suite in suites:
                 measured += importlib.import_module(f"tools.benchmarks.{suite}").run(settings)
-    print(f"{machine.lines(here)}\n\n{rows.table(measured)}", flush=True)
-    result = {"machine": here, "quick": quick, "rows": [row.as_json() for row in measured]}
+    compared = "".join(f", {package} {version}" for package, version in versions.items())
+    note = f"\npeers     {compared[2:]}" if compared else ""
+    print(f"{machine.lines(here)}{note}\n\n{rows.table(measured)}", flush=True)
+    result = {"machine": here, "peers": versions, "quick": quick, "rows": [row.as_json() for row in measured]}
     write_json(out, result)
     print(f"written to {out}", file=sys.stderr)
     return result

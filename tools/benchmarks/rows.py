@@ -3,10 +3,10 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = "configs/quickstart.py"
@@ -20,11 +20,15 @@ class Settings:
       scratch: an empty folder for what the measured code writes.
       repeats: of every measurement, or None for each suite's own number.
       quick: the smallest setting that still runs every line; its numbers say nothing.
+      jpegs: a folder of JPEG files, one folder for each class, or None to make them.
+      peers: ``torch`` and ``tensorflow`` -> an interpreter that has it.
     """
 
     scratch: Path
     repeats: int | None = None
     quick: bool = False
+    jpegs: Path | None = None
+    peers: Mapping[str, str] = field(default_factory=dict)
 
     def times(self, usual: int) -> int:
         """Returns how often to repeat what is usually repeated ``usual`` times."""
@@ -40,7 +44,8 @@ class Row:
       name: what was measured.
       values: one number for each repeat, in the order of measurement.
       unit: of the numbers.
-      aim: the median should be below it, or None.
+      aim: what the median should be below, or at least; None where nothing is asked.
+      better: whether ``less`` or ``more`` of it is wanted.
     """
 
     suite: str
@@ -48,6 +53,7 @@ class Row:
     values: tuple[float, ...]
     unit: str
     aim: float | None = None
+    better: Literal["less", "more"] = "less"
 
     @property
     def median(self) -> float:
@@ -64,8 +70,10 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median is below the aim; None where there is no aim."""
-        return None if self.aim is None else self.median < self.aim
+        """Whether the median is below the aim, or where more is better not below it; None without an aim."""
+        if self.aim is None:
+            return None
+        return self.median < self.aim if self.better == "less" else self.median >= self.aim
 
     def as_json(self) -> dict[str, Any]:
         """Returns the row as it stands in the JSON file."""
@@ -79,6 +87,7 @@ class Row:
             "max": max(self.values),
             "repeats": len(self.values),
             "aim": self.aim,
+            "better": self.better,
             "met": self.met,
             "values": list(self.values),
         }
@@ -96,7 +105,7 @@ def table(rows: Iterable[Row]) -> str:
     lines: list[Sequence[str]] = [("suite", "what", "median", "25 %", "75 %", "min", "max", "unit", "n", "aim", "")]
     for row in rows:
         numbers = [_number(value) for value in (row.median, *row.quartiles, min(row.values), max(row.values))]
-        aim = "" if row.aim is None else f"< {_number(row.aim)}"
+        aim = "" if row.aim is None else f"{'<' if row.better == 'less' else '>='} {_number(row.aim)}"
         verdict = {None: "", True: "met", False: "MISSED"}[row.met]
         lines.append((row.suite, row.name, *numbers, row.unit, str(len(row.values)), aim, verdict))
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]

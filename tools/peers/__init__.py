@@ -1,0 +1,124 @@
+"""What the data suite compares: a contender is a process that hands out batches and times itself on request.
+
+Only the standard library is imported here, as a peer runs under an interpreter that has none of the house's packages.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_STEPS_TO_SETTLE = 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all contenders do alike.
+
+    Attributes:
+      folder: of JPEG files, one folder for each class.
+      views: ``.npy`` file of uint8 images ``[n, height, width, 3]`` that views are made of.
+      cores: that the process may use; also its worker processes or threads, where it has some.
+      batch_size: of JPEG images.
+      size: side of what is made of them in pixels.
+      small_images: how many 32-pixel images there are in memory.
+      small_batch: their batch size.
+      step_batch: batch size of the train step that their input is compared with.
+      step_blocks: residual blocks in each of the three stages of that step's ResNet.
+      views_batch: images that views are made of at a time.
+      global_size: side of the two global views.
+      local_size: side of the local views.
+      num_local: local views.
+    """
+
+    folder: str
+    views: str
+    cores: int
+    batch_size: int = 64
+    size: int = 224
+    small_images: int = 50_000
+    small_batch: int = 512
+    step_batch: int = 128
+    step_blocks: int = 3
+    views_batch: int = 16
+    global_size: int = 224
+    local_size: int = 96
+    num_local: int = 8
+
+    def as_json(self) -> str:
+        """Returns it as one argument of a command line."""
+        return json.dumps(dataclasses.asdict(self))
+
+
+class Stream(NamedTuple):
+    """Batches without end.
+
+    Attributes:
+      batches: each is complete when it is handed out.
+      images: in a batch.
+      ahead: batches that may lie ready when nobody has asked for any for a while.
+      settle: waits for what has been dispatched; it is not to take time from whoever is next.
+    """
+
+    batches: Iterator[Any]
+    images: int
+    ahead: int = 0
+    settle: Callable[[], object] = tuple
+
+
+Start = Callable[[], Stream]
+
+
+def begin() -> Work:
+    """Reads the work from the command line and keeps the process to as many cores; call it before other imports."""
+    work = Work(**json.loads(sys.argv[1]))
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: work.cores])
+    return work
+
+
+def serve(streams: Mapping[str, Start]) -> None:
+    """Answers ``{"name", "batches", "step_seconds"}`` a line with :func:`timed`, until the input ends."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    started: dict[str, Stream] = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        name = request["name"]
+        if name not in started:
+            started[name] = streams[name]()
+            next(started[name].batches)
+        print(json.dumps(timed(started[name], request["batches"], request["step_seconds"])), file=answers, flush=True)
+
+
+def timed(stream: Stream, batches: int, step_seconds: float = 0.0) -> dict[str, float]:
+    """Returns ``seconds`` and the process's ``cpu_seconds`` for so many batches, ``images``, and ``ahead``.
+
+    Batches that lay ready are not counted. With ``step_seconds`` the consumer sleeps so long after each batch, as if
+    it waited for a device that takes nothing from the cores; it does so for a few batches before the clock starts.
+    """
+    for _ in range(stream.ahead):
+        next(stream.batches)
+    if step_seconds:
+        _consume(stream, _STEPS_TO_SETTLE, step_seconds)
+    cpu, began = time.process_time(), time.perf_counter()
+    _consume(stream, batches, step_seconds)
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    stream.settle()
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "images": batches * stream.images,
+        "ahead": stream.ahead,
+    }
+
+
+def _consume(stream: Stream, batches: int, step_seconds: float) -> None:
+    for _ in range(batches):
+        next(stream.batches)
+        if step_seconds:
+            time.sleep(step_seconds)
