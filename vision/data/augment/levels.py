@@ -21,6 +21,6 @@ def from_levels(levels: Levels, like: Image, *, truncate: bool = False) -> Image
     where it blends; floating images keep every fraction and what lies outside [0, 1].
     """
     if jnp.issubdtype(like.dtype, jnp.floating):
-        return (levels / 255.0).astype(like.dtype)
+        return (levels * (1.0 / 255.0)).astype(like.dtype)  # a division rounds otherwise in some sizes of batch
     clipped = jnp.clip(levels, 0.0, 255.0)
     return jnp.floor(clipped if truncate else clipped + 0.5).astype(like.dtype)
