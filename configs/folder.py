@@ -2,7 +2,7 @@
 
 Command: python -m experiments.train --config configs/folder.py --config.data.name=folder:PATH
 (or configs/folder.py:PATH). PATH has a folder for each class, or `train` and `val` with such folders in them; the
-classes, their number and the size of the images are found. Any other source will do as well: cifar10,
+classes, their number and the size of the images are found. Any other source with labels will do as well: cifar10,
 captions:FILE, tar:SHARDS, npz:FILE.
 Expected: validation accuracy 0.413 on ten classes of Tiny ImageNet (see docs/results.md), in about two minutes.
 """

@@ -150,3 +150,33 @@ def test_eight_devices_give_the_bits_of_one_and_move_only_the_border_rows(name, 
 def test_impossible_values_are_named(name, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         MIXES[name](**options)
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_copies_of_a_repeated_example_are_mixed_with_another(name):
+    images, targets = images_and_targets(batch=4)
+    thrice, labels = jnp.repeat(images, 3, axis=0), jnp.repeat(targets, 3, axis=0)
+    _, mixed = MIXES[name](distance=3)(KEYS[0], thrice, labels)
+    for row, label in enumerate(np.asarray(mixed)):
+        others = {row // 3, (row // 3 - 1) % 4}
+        assert set(np.flatnonzero(label)) <= others
+        assert label[row // 3] + label[(row // 3 - 1) % 4] == pytest.approx(1)
+
+
+def test_a_config_with_repeats_keeps_copies_apart():
+    from vision.training.assemble import assemble
+    from vision.training.schema import resolve
+
+    config = {
+        "batch_size": 24,
+        "duration": {"steps": 1},
+        "data": {"name": "arrays", "repeats": 3, "mix": {"name": "mixup", "alpha": 1.0}},
+        "model": {"name": "linear"},
+        "objective": {"name": "classify"},
+        "optimizer": {"name": "sgd", "learning_rate": 0.1},
+    }
+    arrays = {"image": np.zeros((40, 2, 2, 1), np.uint8), "label": np.arange(40)}
+    made = assemble(resolve(config), given={"train": arrays})
+    prepare = jax.jit(made.inputs.prepare(training=True))
+    batch = prepare(made.pipeline.batch(0), made.pipeline.resident, made.constants.keys.augment, 0)
+    assert (np.sum(np.asarray(batch["label"]) > 0, axis=1) == 2).all(), "two classes: every image has its own"

@@ -133,3 +133,12 @@ def test_a_folder_reproduces_after_a_kill(root, program):
     arguments += ["--config.evals.val.every=None", "--config.evals.val.batch_size=4", "--config.logging.every.steps=5"]
     done = program("experiments.reproduce", *arguments, "--steps", "24", "--interrupt", "11")
     assert "bitwise equal" in done.stdout
+
+
+def test_a_worker_that_died_is_one_line(root):
+    made = data.experiment(root, "folder", workers=1)
+    made.pipeline.batch(0)
+    (worker,) = [child for child in multiprocessing.active_children() if "grain" in child.name]
+    worker.kill()
+    with pytest.raises(UserError, match="a worker process died"):
+        [made.pipeline.batch(step) for step in range(1, 20)]

@@ -147,3 +147,65 @@ def test_numbers_of_processes_that_do_not_fit_are_refused(program, tmp_path, opt
     command = ["experiments.train", "--config", "configs/quickstart.py", "--workdir", tmp_path]
     (line,) = program(*command, *options, check=2).stderr.strip().splitlines()
     assert part in line
+
+
+def folder_of_images(root):
+    from PIL import Image
+
+    for number in range(40):
+        path = root / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((9, 9), number, np.uint8)).save(path)
+    return root
+
+
+def two_over(folder, data, *, environments=({}, {})):
+    """Ends of the two processes of a training on a data set that the host decodes."""
+    command = [sys.executable, "-m", "experiments.train", "--config", "configs/folder.py", f"--config.data.name={data}"]
+    command += ["--config.data.residency=host", "--config.batch_size=8", "--config.duration.steps=60", "--workdir"]
+    command += [str(folder), "--config.logging.every.steps=5", "--coordinator_address", free_address()]
+    processes = [
+        subprocess.Popen(
+            [*command, "--config.evals={}", "--num_processes", "2", "--process_id", str(n)],
+            cwd=REPOSITORY,
+            env=child_environment(1) | environments[n],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(2)
+    ]
+    try:
+        outputs = [process.communicate(timeout=150)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [process.returncode for process in processes], outputs
+
+
+def test_an_image_that_one_process_cannot_decode_stops_both(tmp_path):
+    root = folder_of_images(tmp_path / "data")
+    for path in sorted((root / "a").glob("*.png"))[:5]:  # two of the class are held out
+        path.write_bytes(path.read_bytes()[:40])
+    codes, outputs = two_over(tmp_path / "run", f"folder:{root}")
+    assert codes == [2, 2], outputs
+    lines = [output.strip().splitlines()[-1] for output in outputs]
+    named = [line for line in lines if ".png: the image does not decode" in line]
+    assert named, lines
+    assert all(line in named or "another process of this run stopped" in line for line in lines)
+    assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*")), "nothing is saved of what saw a black image"
+
+
+def test_data_that_one_process_does_not_have_stop_both(tmp_path):
+    empty = {"TFDS_DATA_DIR": str(tmp_path)}
+    codes, outputs = two_over(tmp_path / "run", "cifar10", environments=({"TFDS_DATA_DIR": str(tmp_path)}, empty))
+    assert codes == [2, 2], outputs
+    root = folder_of_images(tmp_path / "data")
+    other = tmp_path / "home" / "data"
+    folder_of_images(other)
+    (other / "a" / "0.png").unlink()
+    environments = ({"HOME": str(tmp_path)}, {"HOME": str(tmp_path / "home")})
+    codes, outputs = two_over(tmp_path / "run", "folder:~/data", environments=environments)
+    assert codes == [2, 2], outputs
+    assert all("the processes of this run have different training data" in output for output in outputs)
+    assert root.exists()

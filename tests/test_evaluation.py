@@ -8,7 +8,9 @@ from conftest import mesh_of
 from sklearn import metrics as sklearn_metrics
 
 from vision import models
-from vision.data.pipeline import evaluation_pipeline
+from vision.data.host import HostPart
+from vision.data.order import InOrder
+from vision.data.pipeline import make_pipeline
 from vision.data.prepare import make_prepare
 from vision.data.source import ArraySource
 from vision.evaluation import EVALUATORS
@@ -32,9 +34,12 @@ def state_of(objective):
 
 
 def run(name, objective, *, batch_size=16, devices=1, **options):
-    source = ArraySource({"image": IMAGES, "label": LABELS}, CLASSES)
+    label = np.eye(CLASSES, dtype=np.float32)[LABELS] if name == "multilabel" else LABELS
+    source = ArraySource({"image": IMAGES, "label": label}, CLASSES)
     sharding = jax.sharding.NamedSharding(mesh_of(devices), jax.sharding.PartitionSpec(("data", "fsdp")))
-    pipeline, masks = evaluation_pipeline(source, batch_size=batch_size, sharding=sharding, residency="auto")
+    order = InOrder(len(source), batch_size)
+    pipeline = make_pipeline(source, order, HostPart((4, 4), 1), sharding=sharding, residency="auto")
+    masks = tuple(order.mask(step) for step in range(order.num_batches))
     prepare = make_prepare(mean=None, std=None, augmentation=None, channels=1)
     evaluator = EVALUATORS[name](EvalSet(pipeline, prepare, masks), objective, **options)
     return dict(evaluator.run(state_of(objective)))

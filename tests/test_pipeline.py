@@ -11,6 +11,7 @@ from vision.data.order import InOrder, Shuffled
 from vision.data.pipeline import make_pipeline
 from vision.data.prepare import make_prepare
 from vision.data.source import ArraySource
+from vision.errors import UserError
 from vision.training.sharding import batch_sharding
 from vision.training.state import make_keys
 
@@ -103,3 +104,60 @@ def test_normalisation_uses_mean_and_std_per_channel():
 def test_impossible_normalisation_is_refused(wrong):
     with pytest.raises(ValueError, match="mean|std"):
         make_prepare(**wrong, augmentation=None, channels=1)
+
+
+def test_evaluation_keeps_all_captions_and_training_draws_one():
+    captions = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    batch = {
+        "index": jnp.arange(2, dtype=jnp.int32),
+        "visit": jnp.zeros(2, jnp.int32),
+        "image": jnp.zeros((2, 1, 1, 1), jnp.uint8),
+        "caption": jnp.asarray(captions),
+        "num_captions": jnp.asarray([3, 2], jnp.int32),
+    }
+    options = {"mean": None, "std": None, "channels": 1}
+    kept = make_prepare(**options, draw_caption=False)(batch, {}, jax.random.key(0), 0)
+    np.testing.assert_array_equal(kept["caption"], captions)
+    drawn = [make_prepare(**options)(batch, {}, jax.random.key(k), 0)["caption"] for k in range(40)]
+    for row, count in ((0, 3), (1, 2)):
+        chosen = [np.flatnonzero((captions[row] == each[row]).all(1)).tolist() for each in drawn]
+        assert {number for (number,) in chosen} == set(range(count)), "each of its captions, and no padding"
+
+
+def test_what_does_not_decode_turns_black_and_is_kept_for_the_agreement_of_processes():
+    class Broken:
+        """A source whose images all fail."""
+
+        num_classes, class_names, fields, fingerprint = 2, (), ("image", "label"), "0"
+
+        def __len__(self):
+            return 8
+
+        def read(self, indices):
+            return [{"image": b"no image", "label": np.int32(1)} for _ in indices]
+
+        def where(self, index):
+            return f"picture {index}"
+
+        def labels(self):
+            return np.ones(8, np.int32)
+
+    failures = []
+    sharding = batch_sharding(mesh_of(2))
+    options = {"sharding": sharding, "residency": "host"}
+    made = make_pipeline(Broken(), Shuffled(8, 4, 0), PART, **options, failures=failures)
+    for step in range(3):
+        batch = made.batch(step)
+        assert not np.asarray(batch["image"]).any()
+        assert batch["image"].shape == (4, 4, 4, 1)
+    assert len(failures) == 1
+    assert "does not decode" in failures[0]
+    with pytest.raises(UserError, match=r"picture \d"):
+        make_pipeline(Broken(), Shuffled(8, 4, 0), PART, **options).batch(0)
+
+
+def test_a_set_with_much_beside_its_images_does_not_live_on_the_device(monkeypatch):
+    monkeypatch.setattr("vision.data.pipeline.RESIDENT_BYTES", 20 * 100)
+    arrays = {"image": np.zeros((20, 4, 4, 1), np.uint8), "caption": np.zeros((20, 4, 30), np.uint8)}
+    for source, resident in ((ArraySource(arrays, 0), False), (ArraySource({"image": arrays["image"]}, 0), True)):
+        assert bool(pipeline(source, 1, "auto").resident) == resident

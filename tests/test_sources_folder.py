@@ -226,7 +226,7 @@ def test_held_out_part_hardly_changes_when_images_are_added(added):
 
 def test_slices_are_random_and_add_up(tmp_path):
     """The first nine tenths of a folder sorted by class would lack whole classes."""
-    put(tmp_path, *(f"train/{label}/{n}.png" for label in "abcde" for n in range(20)))
+    put(tmp_path, *(f"train/{label}/{n}.png" for label in "abcde" for n in range(20)), "val/a/0.png")
     opener, _ = opened(tmp_path)
     first, rest = opener("train[:90%]"), opener("train[90%:]")
     assert (len(first), len(rest)) == (90, 10)
@@ -267,3 +267,28 @@ def data_folder_of():
         return folder
 
     return find
+
+
+def test_where_there_is_train_alone_a_tenth_is_held_out(tmp_path):
+    put(tmp_path, *(f"train/{label}/{n}.png" for label in "ab" for n in range(20)))
+    opener, notes = opened(tmp_path)
+    train, val = opener("train"), opener(None)
+    assert np.bincount(train.labels()).tolist() == [18, 18]
+    assert np.bincount(val.labels()).tolist() == [2, 2]
+    assert content(train).keys().isdisjoint(content(val))
+    assert len(opener("train+val")) == 40
+    assert len([note for note in notes if "a tenth of the only split, train, is held out as val" in note]) == 1
+
+
+def test_train_beside_other_folders_is_no_class(tmp_path):
+    """An image's class must not be which of them it lay in."""
+    put(tmp_path, *(f"train/{label}/{n}.png" for label in "ab" for n in range(10)), "images/loose.png")
+    opener, notes = opened(tmp_path)
+    assert opener("train").class_names == ("a", "b")
+    assert any("passed over what is in no split: the folders images" in note for note in notes)
+
+
+def test_one_split_without_class_folders_beside_others_with_them_is_named(tmp_path):
+    put(tmp_path, "train/a/0.png", "train/b/1.png", "val/2.png")
+    with pytest.raises(UserError, match=r"val has 1 images and no class folders, which other splits have"):
+        opened(tmp_path)[0]("train")

@@ -245,3 +245,11 @@ def test_fingerprint_follows_the_bytes(tmp_path):
     assert opened(path)[0]("all").fingerprint == before
     put(path, [("0.png", 0), ("1.png", 2)])
     assert opened(path)[0]("all").fingerprint != before
+
+
+def test_a_held_out_split_alone_is_no_training_data(tmp_path):
+    put(tmp_path / "val-0.tar", [(f"{n}.png", n) for n in range(20)])
+    opener, _ = opened(tmp_path)
+    assert len(opener(None)) == 20
+    with pytest.raises(UserError, match="no split 'train'"):
+        opener("train")

@@ -64,7 +64,9 @@ def inspect(data: Look, *, batches: int) -> tuple[dict[str, Any], list[str]]:
         "examples": len(source),
         "classes": source.num_classes,
         "fingerprint": source.fingerprint,
-        "evals": {name: len(data.inputs.opener(section["split"])) for name, section in config["evals"].items()},
+        "evals": {
+            name: len(data.inputs.evaluation_source(section["split"])) for name, section in config["evals"].items()
+        },
     }
     lines = [line("data", f"{result['name']}, split {result['split']}: {len(source):,} examples")]
     for name, count in result["evals"].items():
@@ -118,7 +120,7 @@ def statistics(source: Source, part: HostPart) -> tuple[tuple[float, ...], tuple
         pixels = columns(source, plain, chunk, np.zeros_like(chunk))["image"].reshape(-1, part.channels) / 255.0
         total, squares, count = total + pixels.sum(0), squares + np.square(pixels).sum(0), count + len(pixels)
     mean = total / count
-    std = np.sqrt(squares / count - mean**2)
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()), len(positions)
 
 
@@ -129,7 +131,10 @@ def speed(data: Look, batches: int) -> dict[str, float]:
 
     def run(function: Callable[[int], Any], first: int) -> float:
         began = time.perf_counter()
-        made = [function(step) for step in range(first, first + batches)]
+        made: Any = None
+        for step in range(first, first + batches):
+            made, before = function(step), made
+            jax.block_until_ready(before)
         jax.block_until_ready(made)
         return batches * size / (time.perf_counter() - began)
 

@@ -115,7 +115,7 @@ def probe(source: Source) -> Probe:
     positions = np.unique(np.linspace(0, len(source) - 1, min(len(source), _PROBED)).astype(int)).tolist()
     sizes: list[Size] = []
     grey = True
-    for image in (example["image"] for example in source.read(positions)):
+    for image in (source.read([position])[0]["image"] for position in positions):  # one at a time: they may be large
         if isinstance(image, np.ndarray):
             sizes.append((image.shape[0], image.shape[1]))
             grey &= image.shape[2] == 1

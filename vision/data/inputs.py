@@ -1,7 +1,7 @@
 """From the data section of a config to sources, the host's part, pipelines and the device's part."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -34,12 +34,14 @@ class Inputs:
       opener: opens splits.
       source: the training examples.
       part: what the host does to them.
+      failures: what went wrong in this process while others went on; see :class:`vision.data.pipeline.Pipeline`.
     """
 
     config: Config
     opener: Opener
     source: Source
     part: HostPart
+    failures: list[str] = field(default_factory=list)
 
     def training_pipeline(self, sharding: NamedSharding) -> Pipeline:
         """Returns the endless pipeline of training."""
@@ -47,6 +49,10 @@ class Inputs:
         order = order_of(data, self.source, batch_size=self.config["batch_size"], seed=self.config["seed"])
         options = {"residency": data["residency"], "workers": data["workers"]}
         return self._pipeline(options, self.source, order, self.part, sharding, data["split"])
+
+    def evaluation_source(self, split: str | None) -> Source:
+        """Returns the examples of a split that can be used; None for the held-out one."""
+        return usable(self.opener(split), self.part, self.config["data"]["on_error"], self.opener.note)
 
     def evaluation_pipeline(
         self, split: str | None, *, batch_size: int, sharding: NamedSharding, what: str
@@ -58,7 +64,7 @@ class Inputs:
         """
         data = self.config["data"]
         part = replace(self.part, crop=data["eval_crop"])
-        source = usable(self.opener(split), part, data["on_error"], self.opener.note)
+        source = self.evaluation_source(split)
         if source.num_classes != self.source.num_classes:
             raise ConfigError(
                 f"config.evals.{what}: split {split!r} has {source.num_classes} classes, the training data have "
@@ -72,6 +78,7 @@ class Inputs:
 
     def _pipeline(self, options, source, order, part, sharding, what: str) -> Pipeline:
         places = {"source": source, "order": order, "part": part, "sharding": sharding}
+        options = {**options, "failures": self.failures if jax.process_count() > 1 else None}
         return call(make_pipeline, options, "config.data", **places, note=self.opener.note, what=what)
 
     def prepare(self, *, training: bool) -> Prepare:
@@ -83,6 +90,10 @@ class Inputs:
         mix = self.config["data"]["mix"]
         if training and mix is not None and "label" not in self.source.fields:
             raise ConfigError(f"config.data.mix: {mix['name']} mixes labels, and the data have none")
+        if training and mix is not None and self.config["data"]["views"] is not None:
+            raise ConfigError(
+                f"config.data.mix: {mix['name']} mixes images; config.data.views makes several"
+            )
         return make_prepare_of(self.config, self.part.channels, self.source.num_classes, training=training)
 
 
@@ -113,8 +124,10 @@ def make_prepare_of(config: Config, channels: int, num_classes: int, *, training
     if training and data["views"] is not None:
         options["views"] = augment.compose_views(data["views"], f"{path}.views")
     if training and data["mix"] is not None:
-        options["mix"] = call(MIXES[data["mix"]["name"]], data["mix"], f"{path}.mix")
-    return call(make_prepare, options, path, channels=channels, num_classes=num_classes)
+        # The copies of a repeated example are neighbours; each is mixed with another example.
+        options["mix"] = call(MIXES[data["mix"]["name"]], data["mix"], f"{path}.mix", distance=data["repeats"])
+    fixed = {"channels": channels, "num_classes": num_classes, "draw_caption": training}
+    return call(make_prepare, options, path, **fixed)
 
 
 def _ignore(text: str) -> None:
@@ -135,7 +148,7 @@ def host_part(data: Mapping[str, Any], source: Source, *, seed: int, note: Calla
     if size is None or channels is None:
         try:
             found = probe(source)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise UserError(f"config.data.name: {data['name']}: {error}") from error
         channels = channels or found.channels
         if size is None and found.common is None:

@@ -5,14 +5,14 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from vision.data.decode import DecodeError
 from vision.data.host import HostPart
-from vision.data.order import Order
+from vision.data.order import Order, Rows
 from vision.data.source import Source
 from vision.errors import UserError
 
@@ -20,6 +20,7 @@ _CHUNK_ROWS = 32
 _BATCHES_AHEAD = 2
 _STEPS = 2**40
 _SMALL_BYTES = 8192
+_STEPS_REMEMBERED = 8
 Columns = dict[str, np.ndarray]
 
 
@@ -40,6 +41,7 @@ class Chunks:
     part: HostPart
     order: Order
     local: np.ndarray
+    _recent: dict[int, Rows] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def parts(self) -> int:
@@ -49,7 +51,7 @@ class Chunks:
     def __call__(self, number: int) -> Columns:
         """Returns the columns of one piece, or ``error`` with a message, where an image does not decode."""
         step, part = divmod(int(number), self.parts)
-        rows = self.order.rows(step)
+        rows = self._rows(step)
         local = np.array_split(self.local, self.parts)[part]
         index, visit = rows.index[local], rows.visit[local]
         try:
@@ -57,14 +59,26 @@ class Chunks:
         except UserError as error:
             return {"error": np.frombuffer(str(error).encode(errors="replace"), np.uint8)}
 
+    def _rows(self, step: int) -> Rows:
+        """The rows of a step, worked out once for its pieces; balancing a thousand classes takes a while."""
+        rows = self._recent.get(step)
+        if rows is None:
+            for old in sorted(self._recent)[:-_STEPS_REMEMBERED]:
+                self._recent.pop(old, None)
+            rows = self._recent[step] = self.order.rows(step)
+        return rows
+
 
 def columns(source: Source, part: HostPart, index: np.ndarray, visit: np.ndarray) -> Columns:
     """Returns examples stacked, their images decoded.
 
     Raises:
-      UserError: an image does not decode; it is named.
+      UserError: an image does not decode, and is named; or a file cannot be read.
     """
-    examples = source.read(index.tolist())
+    try:
+        examples = source.read(index.tolist())
+    except OSError as error:
+        raise UserError(f"{error.filename or source.where(int(index[0]))} cannot be read: {error.strerror}") from error
     images = np.empty((len(index), *part.shape), np.uint8)
     for row, example in enumerate(examples):
         try:
@@ -82,8 +96,11 @@ def threads_for(source: Source) -> int:
     Decoders leave Python's lock while they work; for a small image that is so short that threads only get in each
     other's way.
     """
-    image = source.read([0])[0]["image"]
-    if len(image) < _SMALL_BYTES or isinstance(image, np.ndarray):
+    try:
+        images = [example["image"] for example in source.read(sorted({0, len(source) // 2, len(source) - 1}))]
+    except OSError:
+        return 1  # comes again where it is named
+    if isinstance(images[0], np.ndarray) or max(map(len, images)) < _SMALL_BYTES:
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -94,14 +111,15 @@ class Ahead:
     What a call returns depends on its step alone; asking out of order only costs a new start.
     """
 
-    def __init__(self, chunks: Chunks, *, workers: int):
+    def __init__(self, chunks: Chunks, *, workers: int, steps: int = _STEPS):
         """Starts nothing yet.
 
         Args:
           chunks: the work.
           workers: processes; 0 for threads in this one (:func:`threads_for`).
+          steps: after which nothing is made ahead.
         """
-        self._chunks, self._workers = chunks, workers
+        self._chunks, self._workers, self._steps = chunks, workers, steps
         self._next: int | None = None
         self._pieces: Iterator[Columns] | None = None
 
@@ -109,12 +127,19 @@ class Ahead:
         """Returns the columns of one step.
 
         Raises:
-          UserError: an image does not decode.
+          UserError: an image does not decode, or a worker died.
         """
         if self._pieces is None or self._next != step:
             self.close()
             self._pieces = self._start(step)
-        pieces = [next(self._pieces) for _ in range(self._chunks.parts)]
+        try:
+            pieces = [next(self._pieces) for _ in range(self._chunks.parts)]
+        except RuntimeError as error:  # so Grain says that a process is gone
+            self.close()
+            raise UserError(
+                "a worker process died, perhaps for want of memory; the same command resumes from the last "
+                "checkpoint, config.data.workers says how many there are"
+            ) from error
         self._next = step + 1
         for piece in pieces:
             if "error" in piece:
@@ -137,7 +162,7 @@ class Ahead:
             flags.FLAGS.mark_as_parsed()  # Grain reads its flags, and this program has none of absl's
         ahead = _BATCHES_AHEAD * self._chunks.parts
         first = step * self._chunks.parts
-        pieces = grain.MapDataset.range(first, first + _STEPS).map(self._chunks)
+        pieces = grain.MapDataset.range(first, self._steps * self._chunks.parts).map(self._chunks)
         if self._workers:
             one = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
             options = grain.MultiprocessingOptions(

@@ -44,6 +44,9 @@ def usable(source: Source, part: HostPart, on_error: OnError, note: Note) -> Sou
     With ``error`` nothing is looked at, and the source is returned as it is. With ``skip`` every image is decoded
     once, so that which examples there are, and with them every batch, is settled before the training begins. The
     answer is kept in the user's cache folder.
+
+    Raises:
+      UserError: no image decodes, or a file cannot be read, which may pass.
     """
     if on_error == "error" or isinstance(source, ArraySource):
         return source
@@ -61,6 +64,8 @@ def usable(source: Source, part: HostPart, on_error: OnError, note: Note) -> Sou
                     plain(source.read([index])[0]["image"], visit=0, index=index)
                 except DecodeError as error:
                     found.append((index, str(error)))
+                except OSError as error:
+                    raise UserError(f"{source.where(index)} cannot be read: {error.strerror}") from error
             return found
 
         failed = [each for chunk in _parallel(check, source, "checking") for each in chunk]

@@ -27,6 +27,11 @@ class Rows:
 class Order(Protocol):
     """An endless stream of examples, cut into batches of one size; picklable, for worker processes."""
 
+    @property
+    def batch_size(self) -> int:
+        """Examples a step, over all devices and processes."""
+        ...
+
     def rows(self, step: int) -> Rows:
         """Returns the examples of step ``step``, a pure function of (seed, step)."""
         ...
@@ -43,7 +48,8 @@ class Shuffled:
       batch_size: examples a step, over all devices and processes.
       seed: of the permutations.
       repeats: how often each example comes in a row, each time as a visit of its own; with 3 it is the repeated
-        augmentation of Hoffer et al. 2020 (arXiv:1901.09335), and an epoch is 3 times as long.
+        augmentation of Hoffer et al. 2020 (arXiv:1901.09335). A pass over the source then takes 3 times as many
+        draws; durations in epochs count draws, as many as there are examples.
     """
 
     num_examples: int
@@ -167,7 +173,7 @@ def permutation(num_examples: int, seed: int, epoch: int) -> np.ndarray:
     return _sorted_draws(num_examples, seed, epoch)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def _in_group(num_examples: int, seed: int, visit: int, group: int) -> np.ndarray:
     """The order within a group; groups are many and small, epochs are few and large."""
     return _sorted_draws(num_examples, seed, (group + 1) << 32 | visit)

@@ -12,8 +12,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vision.data.host import HostPart
 from vision.data.loader import Ahead, Chunks, Columns
 from vision.data.materialize import materialize
-from vision.data.order import Order, Rows
+from vision.data.order import InOrder, Order, Rows
 from vision.data.source import ArraySource, Source
+from vision.errors import UserError
 
 Batch = dict[str, jax.Array]
 Residency = Literal["auto", "device", "host"]
@@ -33,6 +34,8 @@ class Pipeline:
       resident: the whole data set on every device, or empty where the host sends the examples.
       arrays: what the host gathers rows from, where it holds the data set in memory.
       ahead: what decodes on the host, where it does.
+      failures: None, or a list that takes what goes wrong in decoding, while the batches from then on are black. So
+        a process of several goes on until all of them stop together: left alone, the others would wait for ever.
     """
 
     source: Source
@@ -42,10 +45,11 @@ class Pipeline:
     resident: Batch = field(default_factory=dict, repr=False)
     arrays: Columns = field(default_factory=dict, repr=False)
     ahead: Ahead | None = None
+    failures: list[str] | None = None
 
     def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Returns shapes and types of a batch; nothing is decoded."""
-        size = len(self.order.rows(0).index)
+        size = self.order.batch_size
         shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {
             name: ((), np.dtype(np.int32)) for name in ("index", "visit")
         }
@@ -65,7 +69,7 @@ class Pipeline:
         """
         batch = self._on_devices(self.order.rows(step))
         if self.ahead is not None:
-            batch |= self._decoded(self.ahead(step), self.sharding)
+            batch |= self._decoded(self._columns(step), self.sharding)
         return batch
 
     def stacked(self, step: int, count: int) -> Batch:
@@ -73,7 +77,7 @@ class Pipeline:
         rows = [self.order.rows(k) for k in range(step, step + count)]
         batch = self._on_devices(Rows(np.stack([r.index for r in rows]), np.stack([r.visit for r in rows])))
         if self.ahead is not None:
-            decoded = [self.ahead(k) for k in range(step, step + count)]
+            decoded = [self._columns(k) for k in range(step, step + count)]
             stacked = {name: np.stack([columns[name] for columns in decoded]) for name in decoded[0]}
             batch |= self._decoded(stacked, over_last(self.sharding, 2))
         return batch
@@ -82,6 +86,19 @@ class Pipeline:
         """Ends the workers that decode ahead, if there are any."""
         if self.ahead is not None:
             self.ahead.close()
+
+    def _columns(self, step: int) -> Columns:
+        assert self.ahead is not None
+        if not self.failures:
+            try:
+                return self.ahead(step)
+            except UserError as error:
+                if self.failures is None:
+                    raise
+                self.failures.append(str(error))
+        local = len(local_rows(self.sharding, self.order.batch_size))
+        spec = {name: each for name, each in self.spec().items() if name in self.source.fields}
+        return {name: np.zeros((local, *each.shape[1:]), each.dtype) for name, each in spec.items()}
 
     def _on_devices(self, rows: Rows) -> Batch:
         sharding = over_last(self.sharding, rows.index.ndim)
@@ -93,7 +110,7 @@ class Pipeline:
     def _decoded(self, columns: Columns, sharding: NamedSharding) -> Batch:
         """Puts local rows where they belong in the global batch."""
         axis = len(sharding.spec) - 1
-        size = len(self.order.rows(0).index)
+        size = self.order.batch_size
         local = local_rows(self.sharding, size)
 
         def one(column: np.ndarray) -> jax.Array:
@@ -120,6 +137,7 @@ def make_pipeline(
     workers: int = 0,
     note: Note = lambda text: None,
     what: str = "data",
+    failures: list[str] | None = None,
 ) -> Pipeline:
     """Returns the pipeline of a source in an order.
 
@@ -133,12 +151,13 @@ def make_pipeline(
       workers: processes that decode, where the host does; 0 for threads.
       note: told where the data live.
       what: names the data in that note.
+      failures: see :class:`Pipeline`.
 
     Raises:
       ValueError: ``device`` for a random crop on the host.
       UserError: an image does not decode.
     """
-    size = len(source) * int(np.prod(part.shape))
+    size = len(source) * _bytes_of_an_example(source, part)
     fits = size < RESIDENT_BYTES and not part.draws
     if residency == "device" and part.draws:
         raise ValueError(
@@ -157,9 +176,16 @@ def make_pipeline(
         return Pipeline(source, order, sharding, part.shape, arrays=dict(source.arrays))
     by = f"{workers} worker processes" if workers else "threads"
     note(f"{images} are decoded ahead by {by} of the host")
-    local = local_rows(sharding, len(order.rows(0).index))
-    ahead = Ahead(Chunks(source, part, order, local), workers=workers)
-    return Pipeline(source, order, sharding, part.shape, ahead=ahead)
+    chunks = Chunks(source, part, order, local_rows(sharding, order.batch_size))
+    once = {"steps": order.num_batches} if isinstance(order, InOrder) else {}
+    ahead = Ahead(chunks, workers=workers, **once)
+    return Pipeline(source, order, sharding, part.shape, ahead=ahead, failures=failures)
+
+
+def _bytes_of_an_example(source: Source, part: HostPart) -> int:
+    (example,) = source.read([0])
+    rest = sum(np.asarray(example[name]).nbytes for name in source.fields if name != "image")
+    return int(np.prod(part.shape)) + rest
 
 
 def _fixed(source: Source, part: HostPart) -> Columns:

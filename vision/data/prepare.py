@@ -26,6 +26,7 @@ def make_prepare(
     views: Mapping[str, Sequence[Chain]] | None = None,
     mix: Mix | None = None,
     num_classes: int = 0,
+    draw_caption: bool = True,
 ) -> Prepare:
     """Returns ``prepare(batch, resident, key, step) -> examples``.
 
@@ -44,6 +45,7 @@ def make_prepare(
         one recipe the same function, then they are compiled together.
       mix: joins the normalised images and one-hot labels of the batch, or None.
       num_classes: size of those labels.
+      draw_caption: keep one caption of each image, drawn for the visit; else all of them stay.
 
     Raises:
       ValueError: ``mean`` or ``std`` has another length than the images have channels, or a std is not positive.
@@ -59,7 +61,7 @@ def make_prepare(
         for name, array in resident.items():
             examples[name] = array[batch["index"]]
         draws = example_draws(key, batch["visit"], batch["index"])
-        if "caption" in examples:
+        if draw_caption and "caption" in examples:
             examples |= _choose_caption(examples, draws)
         if augmentation is not None:
             examples["image"] = jax.vmap(augmentation)(draws, examples["image"])

@@ -93,7 +93,11 @@ class RecordSource:
         return ("image", *self.arrays)
 
     def read(self, indices: Sequence[int]) -> list[Example]:
-        """Returns the examples at ``indices``; a file that cannot be read comes as empty bytes."""
+        """Returns the examples at ``indices``; a file that is gone or forbidden comes as empty bytes.
+
+        Raises:
+          OSError: any other trouble in reading: what passes must not look like a broken image.
+        """
         return [
             {"image": self._image(int(index)), **{name: array[index] for name, array in self.arrays.items()}}
             for index in indices
@@ -102,7 +106,7 @@ class RecordSource:
     def _image(self, index: int) -> bytes:
         try:
             return self.images.read(index)
-        except OSError:
+        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
             return b""  # does not decode, and so is named or passed over like any broken image
 
     def where(self, index: int) -> str:

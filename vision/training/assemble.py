@@ -95,6 +95,9 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     batch_size, microbatches = config["batch_size"], config["microbatches"]
     sharding.check_batch(batch_size, mesh, microbatches)
     inputs = open_inputs(config, given=given)
+    in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(inputs.source))
+    total = _positive(in_steps(config["duration"], "config.duration"), "config.duration")
+    schedule = make_schedule(config["optimizer"], total, in_steps)
     objective = make_objective(config, inputs.source.num_classes)
     prepare = inputs.prepare(training=True)
     over_batch = sharding.batch_sharding(mesh)
@@ -103,11 +106,8 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     keys = jax.jit(state.make_keys, out_shardings=sharding.replicated(mesh))(np.uint32(config["seed"]))
     constants = Constants(keys, pipeline.resident)
 
-    in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(inputs.source))
-    total = _positive(in_steps(config["duration"], "config.duration"), "config.duration")
     batch_spec = jax.eval_shape(prepare, pipeline.spec(), pipeline.resident, keys.augment, 0)
     params = _initial_shapes(config, objective, batch_spec, keys.init)
-    schedule = make_schedule(config["optimizer"], total, in_steps)
     optimizer = make_optimizer(config["optimizer"], schedule, params)
 
     def create(key):
@@ -142,13 +142,16 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
 
 def make_objective(config: Config, num_classes: int) -> Objective:
     """Returns the objective over the config's model."""
+    name = config["objective"]["name"]
+    if not num_classes:
+        raise ConfigError(f"config.data: {config['data']['name']} has no labels, from which objective {name} learns")
     section = config["model"]
     options = {key: value for key, value in section.items() if key != "name"}
     try:
         model = models.build(section["name"], num_classes=num_classes, precision=config["precision"], **options)
     except ConfigError as error:
         raise ConfigError(f"config.model: {error}") from error
-    objective = call(OBJECTIVES[config["objective"]["name"]], config["objective"], "config.objective", model=model)
+    objective = call(OBJECTIVES[name], config["objective"], "config.objective", model=model)
     if config["ema"] is not None:
         objective = call(with_ema, config["ema"], "config.ema", objective=objective)
     return objective
@@ -189,10 +192,26 @@ def make_optimizer(section: Config, schedule: optax.Schedule, params: PyTree) ->
     )
 
 
+def check_evaluation_shape(experiment: Experiment) -> None:
+    """Raises a ConfigError where augmentations change the size of images and the model does not take the other."""
+    objective, part = experiment.objective, experiment.inputs.part
+    spec = {"image": jax.ShapeDtypeStruct((1, *part.shape), np.float32)}
+    params, extra = experiment.abstract_state.params, experiment.abstract_state.extra
+    try:
+        jax.eval_shape(objective.encode, params, extra, spec)
+    except Exception as error:  # a model's layers each have an error of their own for shapes that do not fit
+        raise ConfigError(
+            f"config.data: evaluations bring images of {'x'.join(map(str, part.shape))}, which the model does not take "
+            f"({str(error).splitlines()[0][:200]}); set config.data.image_size to what config.data.augment makes"
+        ) from error
+
+
 def make_evaluators(experiment: Experiment, *, split: str | None = None) -> dict[str, Evaluator]:
     """Returns the config's evaluators by name, on their own splits or all on ``split``."""
     over_batch = sharding.batch_sharding(experiment.mesh)
-    evaluators = {}
+    evaluators: dict[str, Evaluator] = {}
+    if experiment.config["evals"]:
+        check_evaluation_shape(experiment)
     for name, section in experiment.config["evals"].items():
         sharding.check_batch(section["batch_size"], experiment.mesh, 1, where=f"config.evals.{name}.batch_size")
         chosen, batch_size = split or section["split"], section["batch_size"]

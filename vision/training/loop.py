@@ -21,7 +21,7 @@ from vision.training.checkpoint import Checkpoints
 from vision.training.interrupt import Interrupt
 from vision.training.logging import RunLog
 from vision.training.meter import Meter
-from vision.training.processes import start_jax, together
+from vision.training.processes import check_same, start_jax, together
 from vision.training.schema import resolve
 from vision.training.sharding import describe
 from vision.training.start import where_to_start
@@ -63,8 +63,10 @@ def train(
         with together():
             if first:
                 stack.enter_context(folder.locked(path))
-        experiment = assemble(resolved, given=sources)
+        with together():
+            experiment = assemble(resolved, given=sources)
         stack.callback(experiment.pipeline.close)
+        check_same(experiment.source.fingerprint, "training data")
         run = _Run(experiment, path, at_step or {})
         stack.callback(run.checkpoints.close)
         return run.go()
@@ -97,7 +99,8 @@ class _Run:
             if self.first:
                 folder.claim(path, config, started=self.checkpoints.started())
         self.environment = folder.environment(describe(experiment.mesh), experiment.source.fingerprint)
-        self.evaluators = make_evaluators(experiment)
+        with together():
+            self.evaluators = make_evaluators(experiment)
         known = [f"{name}/{metric}" for name, each in self.evaluators.items() for metric in each.metrics]
         if best and best not in known:
             raise ConfigError(
@@ -178,6 +181,13 @@ class _Run:
         if self._due(self.save_every) or self._ranked():
             self._save()
 
+    def _agree(self) -> None:
+        """Stops all processes where one of them could not decode what it was to bring; see ``Pipeline.failures``."""
+        if jax.process_count() > 1:
+            with together():
+                if self.experiment.inputs.failures:
+                    raise UserError(self.experiment.inputs.failures[0])
+
     def _due(self, period: int | None) -> bool:
         return period is not None and self.step % period == 0
 
@@ -198,6 +208,7 @@ class _Run:
         began = time.monotonic()
         for name in names:
             values = dict(self.evaluators[name].run(self.state))
+            self._agree()
             scalars = {metric: value for metric, value in values.items() if not isinstance(value, np.ndarray)}
             arrays = {metric: np.asarray(value).tolist() for metric, value in values.items() if metric not in scalars}
             self.results[name] = scalars
@@ -216,6 +227,7 @@ class _Run:
 
     def _save(self) -> None:
         """Saves the state, once its losses are known to be finite, with the sums of the line that is still open."""
+        self._agree()
         self._write()
         metadata = {
             "step": self.step,
@@ -228,6 +240,7 @@ class _Run:
     def _stop_if_asked(self, interrupt: Interrupt) -> None:
         if self.step == self.total or (jax.process_count() > 1 and not self._due(self.log_every)):
             return  # several processes agree on a stop, which costs a collective, where a line is due
+        self._agree()
         number = interrupt.received()
         if not number:
             return

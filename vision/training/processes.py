@@ -1,5 +1,6 @@
 """What several processes must do together: start JAX, and stop for an error that only one of them met."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,3 +61,14 @@ def together() -> Iterator[None]:
         failed = bool(np.max(multihost_utils.process_allgather(np.int32(failed))))
     if failed:
         raise error or UserError("another process of this run stopped; its message says why")
+
+
+def check_same(text: str, what: str) -> None:
+    """Raises a UserError on every process where they do not all have the same ``text``."""
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.int32)
+    if len(np.unique(multihost_utils.process_allgather(digest), axis=0)) > 1:
+        raise UserError(f"the processes of this run have different {what}; give them the same")

@@ -206,7 +206,7 @@ def _data(section: Section, path: str) -> dict[str, Any]:
     if full["views"] is not None:
         full["views"] = augment.resolve_views(full["views"], f"{path}.views")
     if full["mix"] is not None:
-        full["mix"] = fill_named(MIXES, full["mix"], f"{path}.mix", kind="mix")
+        full["mix"] = fill_named(MIXES, full["mix"], f"{path}.mix", kind="mix", provided=("distance",))
     sides = full["image_size"] if isinstance(full["image_size"], tuple) else (full["image_size"],)
     for key, values in (("image_size", sides), ("repeats", (full["repeats"],)), ("workers", (full["workers"] + 1,))):
         if any(value is not None and value < 1 for value in values):

@@ -14,15 +14,16 @@ Shares = Float[Array, " batch_or_1"]
 Mix = Callable[[Key[Array, ""], Images, Targets], tuple[Images, Targets]]
 
 
-def mixup(*, alpha: float = 0.2, per_example: bool = False) -> Mix:
+def mixup(*, alpha: float = 0.2, per_example: bool = False, distance: int = 1) -> Mix:
     """Adds to each example its neighbour in the batch, in shares drawn from Beta(alpha, alpha) (Zhang et al. 2018).
 
-    The neighbour is the row before, the last one for the first: batches are shuffled, so it is as random as any
-    other, and of a batch that is split over devices only the rows at the borders move.
+    The neighbour is the row before, ``distance`` rows up, and for the first rows one of the last: batches are
+    shuffled, so it is as random as any other, and of a batch that is split over devices only border rows move.
 
     Args:
       alpha: of the beta distribution; small values leave most examples nearly pure.
       per_example: draw a share for every example, not one for the batch.
+      distance: rows to the neighbour; where each example comes several times in a row, as often.
 
     Raises:
       ValueError: ``alpha`` is not positive.
@@ -31,12 +32,12 @@ def mixup(*, alpha: float = 0.2, per_example: bool = False) -> Mix:
 
     def apply(key: Key[Array, ""], images: Images, targets: Targets) -> tuple[Images, Targets]:
         share = draw_share(key, alpha, len(images) if per_example else 1)
-        return blend(images, targets, share[:, None, None, None], share)
+        return blend(images, targets, share[:, None, None, None], share, distance)
 
     return apply
 
 
-def cutmix(*, alpha: float = 1.0, per_example: bool = False) -> Mix:
+def cutmix(*, alpha: float = 1.0, per_example: bool = False, distance: int = 1) -> Mix:
     """Pastes into each example a box of its neighbour in the batch (Yun et al. 2019, section 3.1).
 
     The box has the image's shape and, up to whole pixels, ``1 - share`` of its area, for a share drawn from
@@ -46,6 +47,7 @@ def cutmix(*, alpha: float = 1.0, per_example: bool = False) -> Mix:
     Args:
       alpha: of the beta distribution; 1 is the uniform distribution.
       per_example: draw share and box for every example, not once for the batch.
+      distance: rows to the neighbour; see :func:`mixup`.
 
     Raises:
       ValueError: ``alpha`` is not positive.
@@ -56,7 +58,7 @@ def cutmix(*, alpha: float = 1.0, per_example: bool = False) -> Mix:
         share_key, box_key = jax.random.split(key)
         share = draw_share(share_key, alpha, len(images) if per_example else 1)
         kept = draw_boxes(box_key, share, *images.shape[1:3])
-        return blend(images, targets, kept[..., None], area(kept))
+        return blend(images, targets, kept[..., None], area(kept), distance)
 
     return apply
 
@@ -67,6 +69,7 @@ def mixup_or_cutmix(
     cutmix_alpha: float = 1.0,
     switch_probability: float = 0.5,
     probability: float = 1.0,
+    distance: int = 1,
 ) -> Mix:
     """Does one of :func:`mixup` and :func:`cutmix` to the whole batch, or neither (Touvron et al. 2021, table 9).
 
@@ -75,6 +78,7 @@ def mixup_or_cutmix(
       cutmix_alpha: of CutMix's.
       switch_probability: of CutMix, where one of them is done.
       probability: of doing one of them.
+      distance: rows to the neighbour; see :func:`mixup`.
 
     Raises:
       ValueError: an alpha that is not positive or a probability outside [0, 1].
@@ -94,7 +98,7 @@ def mixup_or_cutmix(
         happens = jax.random.bernoulli(happens_key, probability)
         weights = jnp.where(happens, jnp.where(pastes, kept, blended), 1.0)
         shares = jnp.where(happens, jnp.where(pastes, area(kept), blended[:, 0, 0]), 1.0)
-        return blend(images, targets, weights[..., None], shares)
+        return blend(images, targets, weights[..., None], shares, distance)
 
     return apply
 
@@ -122,7 +126,11 @@ def area(kept: Float[Array, "batch_or_1 height width"]) -> Shares:
 
 
 def blend(
-    images: Images, targets: Targets, weights: Float[Array, "batch_or_1 rows columns 1"], shares: Shares
+    images: Images,
+    targets: Targets,
+    weights: Float[Array, "batch_or_1 rows columns 1"],
+    shares: Shares,
+    distance: int = 1,
 ) -> tuple[Images, Targets]:
     """Returns the weighted means of every example and its neighbour, and of their targets.
 
@@ -131,10 +139,11 @@ def blend(
       targets: the labels' distributions; those of the mixtures sum to 1 again, up to rounding.
       weights: of the example's own pixels, in [0, 1].
       shares: of the example's own label.
+      distance: rows to the neighbour.
     """
     own, others = shares[:, None], 1.0 - shares[:, None]
-    mixed = images * weights + jnp.roll(images, 1, axis=0) * (1.0 - weights)
-    return mixed, targets * own + jnp.roll(targets, 1, axis=0) * others
+    mixed = images * weights + jnp.roll(images, distance, axis=0) * (1.0 - weights)
+    return mixed, targets * own + jnp.roll(targets, distance, axis=0) * others
 
 
 def _spans(center: Int[Array, " batch"], length: Int[Array, " batch"], size: int) -> Array:

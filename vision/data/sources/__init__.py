@@ -12,7 +12,7 @@ from vision.data.host import OnError
 from vision.data.source import Source, Subset
 from vision.data.sources import arrays, folder, mixture, table, tar, tfds
 from vision.data.sources.folder import Note, Splits
-from vision.data.sources.splits import held_out, positions_of
+from vision.data.sources.splits import TRAIN, held_out, hold_out, positions_of
 from vision.errors import UserError, did_you_mean
 
 Given = Mapping[str, Source | Mapping[str, np.ndarray]]
@@ -91,11 +91,22 @@ class Opener:
                     self._read[key] = reader(Path(rest).expanduser(), **options)
             except OSError as error:
                 raise UserError(f"config.data.name: {rest} cannot be read: {error}") from error
+            self._read[key] = self._with_held_out(rest, *self._read[key])
         return self._read[key]
 
+    def _with_held_out(self, rest: str, whole: Source, splits: Splits) -> tuple[Source, Splits]:
+        """Where there is training data alone, a tenth of it is held out."""
+        (name, positions), *others = splits.items()
+        if others or name not in TRAIN or len(positions) < len(whole):
+            return whole, splits
+        labels = whole.labels() if "label" in whole.fields else None
+        parts = hold_out([str(n) for n in positions], labels if labels is not None and labels.ndim == 1 else None)
+        if "val" not in parts:
+            return whole, splits  # so few that a tenth is none
+        self.note(f"{rest}: a tenth of the only split, {name}, is held out as val; {name}+val has all")
+        return whole, {name if part == "train" else part: positions[chosen] for part, chosen in parts.items()}
+
     def _part(self, name: str, split: str | None, whole: Source, splits: Splits) -> Source:
-        if split is not None and split.split("[")[0] not in splits and split in ("all", "train") and len(splits) == 1:
-            split = next(iter(splits))
         return Subset(whole, positions_of(split or held_out(list(splits), name), splits, name))
 
     def _in_memory(self) -> dict[str, Source]:

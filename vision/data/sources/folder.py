@@ -59,7 +59,8 @@ def read(root: Path, *, on_error: OnError, note: Note) -> tuple[RecordSource, Sp
     top = _folders(root)
     named = {folder.name.lower(): folder for folder in top if folder.name.lower() in TRAIN + HELD_OUT}
     others = [folder.name for folder in top if folder not in named.values()]
-    in_splits = bool(named) and (not others or (not named.keys().isdisjoint(TRAIN) and len(named) > 1))
+    training = [folder for name, folder in named.items() if name in TRAIN]
+    in_splits = bool(named) and (not others or (bool(training) and (len(named) > 1 or bool(_folders(training[0])))))
     if in_splits and others:
         note(f"{root}: passed over what is in no split: the folders {', '.join(others)}")
     parts = named if in_splits else {"": root}
@@ -80,6 +81,8 @@ def read(root: Path, *, on_error: OnError, note: Note) -> tuple[RecordSource, Sp
             splits[name] += range(len(paths) - len(found), len(paths))
         if classes:
             astray = sum(Path(item).suffix.lower() in SUFFIXES for item in os.listdir(part))
+            if astray and not folders[name]:
+                raise UserError(f"{part} has {astray} images and no class folders, which other splits have")
             if astray:
                 note(f"{part}: passed over {astray} images beside the class folders")
         else:

@@ -136,7 +136,7 @@ def read(name: str, split: str | None, *, data_dir: str | None = None, label: st
     if version is None and name in OWN_BUILDERS:
         version = prepare_own(name, folder)
     if version is None:
-        known = {*OWN_BUILDERS, *(item.name for item in folder.glob("*") if item.is_dir())}
+        known = {*OWN_BUILDERS, *(info.parent.parent.name for info in folder.glob("*/*/dataset_info.json"))}
         raise UserError(
             f"config.data.name: {name!r} is not prepared in {folder}{did_you_mean(name, known)}; "
             f"set TFDS_DATA_DIR or config.data.data_dir to the folder that has it (known: {', '.join(sorted(known))}), "
