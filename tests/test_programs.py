@@ -47,6 +47,10 @@ WRONG = [
         ["experiments.train", "--config", "configs/quickstart.py", "--config.data.name=digit"],
         ["digits", "TFDS_DATA_DIR"],
     ),
+    (
+        ["experiments.train", "--config", "configs/quickstart.py", "--config.data.image_size=big"],
+        ["config.data.image_size", "int or tuple[int, int]"],
+    ),
     (["experiments.train", "--config", "configs/quickstart.py", "--config.mesh.data=3"], ["config.mesh", "devices"]),
     (["experiments.train", "--config", "configs/quickstart.py", "--config.duration.steps=0.5"], ["whole number"]),
     (["experiments.train", "--config", "configs/quickstart.py", "--workdir", "/proc/nothing"], ["--workdir"]),

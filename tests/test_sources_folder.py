@@ -92,7 +92,7 @@ def test_hidden_files_and_what_is_no_image(tmp_path):
         (tmp_path / name).write_text("x")
     opener, notes = opened(tmp_path)
     assert list(content(opener("all"))) == [str(tmp_path / "a/0.png")]
-    assert "passed over 3 files that are no images (1 without a suffix, 1 .bin, 1 .txt)" in notes[0]
+    assert "passed over 3 files that are no images (1 without a suffix, 1 .bin, 1 .txt)" in "".join(notes)
 
 
 def test_links_that_loop_bring_no_wrong_labels(tmp_path):
@@ -292,3 +292,11 @@ def test_one_split_without_class_folders_beside_others_with_them_is_named(tmp_pa
     put(tmp_path, "train/a/0.png", "train/b/1.png", "val/2.png")
     with pytest.raises(UserError, match=r"val has 1 images and no class folders, which other splits have"):
         opened(tmp_path)[0]("train")
+
+
+def test_a_single_class_is_said(tmp_path):
+    """Whoever names the folder above the right one finds a class called images, and an accuracy of 1."""
+    put(tmp_path, "images/a/0.png", "images/b/1.png")
+    opener, notes = opened(tmp_path)
+    assert opener("train").class_names == ("images",)
+    assert any("one class only, images" in note for note in notes)

@@ -133,4 +133,6 @@ def _checked(path: str, value: Any, annotation: Any) -> Any:
 def _readable(annotation: Any) -> str:
     if get_origin(annotation) is Mapping:
         return "a section of keys"
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(map(_readable, get_args(annotation)))
     return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)

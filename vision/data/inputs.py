@@ -91,9 +91,7 @@ class Inputs:
         if training and mix is not None and "label" not in self.source.fields:
             raise ConfigError(f"config.data.mix: {mix['name']} mixes labels, and the data have none")
         if training and mix is not None and self.config["data"]["views"] is not None:
-            raise ConfigError(
-                f"config.data.mix: {mix['name']} mixes images; config.data.views makes several"
-            )
+            raise ConfigError(f"config.data.mix: {mix['name']} mixes images; config.data.views makes several")
         return make_prepare_of(self.config, self.part.channels, self.source.num_classes, training=training)
 
 

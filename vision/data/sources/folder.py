@@ -96,6 +96,8 @@ def read(root: Path, *, on_error: OnError, note: Note) -> tuple[RecordSource, Sp
         present = {labels[position] for position in splits[first]}
         for label in sorted(set(range(len(classes))) - present):
             _say_empty(f"the class {classes[label]} has no images in {parts[first]}", on_error, note)
+    if len(classes) == 1:
+        note(f"{root}: one class only, {classes[0]}; classes are the folders in {', '.join(map(str, parts.values()))}")
     if strange:
         kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in sorted(strange.items()))
         note(f"{root}: passed over {strange.total()} files that are no images ({kinds})")
