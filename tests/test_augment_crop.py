@@ -88,6 +88,7 @@ def test_torchvision_crops(number, interpolation):
     assert (differences != 0).mean() <= {"bilinear": 0.0, "bicubic": 0.004}[interpolation]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpolation", PILLOW)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_bits_do_not_depend_on_the_size_of_the_batch(interpolation, dtype):

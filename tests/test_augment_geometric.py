@@ -124,6 +124,7 @@ def test_quarter_turns_only_permute_the_pixels(interpolation, angle):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpolation", PILLOW)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_bits_do_not_depend_on_the_size_of_the_batch(interpolation, dtype):

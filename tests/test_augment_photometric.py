@@ -349,6 +349,7 @@ def test_sigma_of_the_blur_is_uniform():
     assert uniform(sigma, 0.5, 2.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_bits_do_not_depend_on_the_size_of_the_batch(name, dtype):

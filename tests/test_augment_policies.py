@@ -242,6 +242,7 @@ def mixtures(keys, **options):
     return augmix.Mixture(*(np.asarray(each) for each in jax.jit(jax.vmap(draw))(keys)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [1.0, 0.5])
 def test_weights_of_augmix_are_dirichlet_times_beta(alpha):
     weights = mixtures(KEYS, alpha=alpha).weights
@@ -291,6 +292,7 @@ def test_augmix_is_the_weighted_mean_of_the_image_and_its_chains():
     assert compared > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "dtype"), [*((name, np.uint8) for name in AUGMENTATIONS), ("augmix", np.float32)])
 def test_bits_do_not_depend_on_the_size_of_the_batch(name, dtype):
     images = np.random.default_rng(0).integers(0, 256, (8, 19, 23, 3), dtype=np.uint8)
@@ -300,6 +302,7 @@ def test_bits_do_not_depend_on_the_size_of_the_batch(name, dtype):
     np.testing.assert_array_equal(augment(KEYS[:3], images[:3]), whole[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["autoaugment", "randaugment", "trivialaugment"])
 def test_floating_images_go_through_256_levels(name):
     image = jnp.asarray(GOLDENS["image/photo"])

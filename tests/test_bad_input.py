@@ -161,4 +161,4 @@ def test_notes_go_to_standard_error(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("data: ")
-    assert err.count("\n") == 1
+    assert all(line.startswith("data: ") for line in err.splitlines())

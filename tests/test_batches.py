@@ -127,6 +127,7 @@ def test_an_image_that_does_not_decode_ends_the_run_with_its_path(root, tmp_path
         [made.pipeline.batch(step) for step in range(3)]
 
 
+@pytest.mark.slow
 def test_a_folder_reproduces_after_a_kill(root, program):
     arguments = ["--config", "configs/folder.py", f"--config.data.name=folder:{root / 'folder'}", "--json"]
     arguments += ["--config.data.crop.name=random_resized", "--config.data.image_size=16", "--config.batch_size=16"]

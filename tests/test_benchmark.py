@@ -41,7 +41,7 @@ MEASURED = {
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", [pytest.param(s, marks=[pytest.mark.slow] * (s != "checkpoint")) for s in SUITES])
 def test_a_suite_runs_and_writes_what_it_measured(suite, program, tmp_path):
     out, scratch = tmp_path / "new" / "benchmark.json", tmp_path / "scratch"
     scratch.mkdir()

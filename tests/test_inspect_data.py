@@ -21,9 +21,7 @@ def root(tmp_path_factory):
 def test_numbers_of_a_folder_and_its_sheets(root, tmp_path, program):
     arguments = ["--config", "configs/folder.py", f"--config.data.name=npz:{root / 'arrays.npz'}", "--json"]
     arguments += ["--config.batch_size=16", "--config.evals.val.batch_size=8", "--batches=2"]
-    done = program(
-        "tools.inspect_data", *arguments, "--out", tmp_path / "sheet.png", "--augmentations", tmp_path / "all"
-    )
+    done = program("tools.inspect_data", *arguments, "--out", tmp_path / "sheet.png")
     result = json.loads(done.stdout.splitlines()[-1])
     with np.load(root / "arrays.npz") as file:
         pixels, labels = file["x_train"] / 255.0, file["y_train"]
@@ -37,9 +35,20 @@ def test_numbers_of_a_folder_and_its_sheets(root, tmp_path, program):
     assert all(rate > 0 for rate in result["images_per_second"].values())
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 1000
-    assert sorted(path.stem for path in (tmp_path / "all").glob("*.png")) == sorted([*AUGMENTATIONS, *MIXES])
     for part in ("fingerprint", "mean, std", "images/s", "live on the device"):
         assert part in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_sheet_of_every_augmentation(root, tmp_path, program):
+    arguments = ["--config", "configs/folder.py", f"--config.data.name=npz:{root / 'arrays.npz'}", "--batches=1"]
+    arguments += ["--config.batch_size=16", "--config.evals={}", "--out", tmp_path / "a.png"]
+    program("tools.inspect_data", *arguments, "--augmentations", tmp_path / "all")
+    sheets = sorted((tmp_path / "all").glob("*.png"))
+    assert [path.stem for path in sheets] == sorted([*AUGMENTATIONS, *MIXES])
+    for path in sheets:
+        with Image.open(path) as sheet:
+            assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 1000, path
 
 
 def test_views_and_captions_are_drawn_too(root, tmp_path, program):
@@ -47,10 +56,10 @@ def test_views_and_captions_are_drawn_too(root, tmp_path, program):
     path.write_text(
         "from ml_collections import ConfigDict\n"
         "from configs.folder import get_config as folder\n"
-        "from vision.data.augment.multi_crop import dino_views\n"
         "def get_config():\n"
         "    config = folder()\n"
-        "    config.data['views'] = dino_views(global_size=24, local_size=12, num_local=2)\n"
+        "    crop = lambda size: ({'name': 'random_resized_crop', 'size': size},)\n"
+        "    config.data['views'] = {'global': (crop(24),) * 2, 'local': (crop(12),) * 2}\n"
         "    return config\n"
     )
     command = ["--config", path, f"--config.data.name=captions:{root / 'table.jsonl'}", "--config.batch_size=8"]

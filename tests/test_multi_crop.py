@@ -139,6 +139,7 @@ def test_views_show_areas_of_their_scales():
         assert stats.ks_2samp(np.round(height), np.round(32 * np.sqrt(areas))).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_whole_recipe_views_differ_and_those_made_together_are_those_made_alone():
     random = np.random.Generator(np.random.Philox(9))
     image = jnp.asarray(random.integers(0, 256, (40, 40, 3), dtype=np.uint8))
