@@ -30,7 +30,7 @@ class TfdsSource:
       split: of the data set, slices included.
       image: name of the feature that is the image.
       label: of the class, or of a sequence of classes; None without.
-      caption: of the text, or of a sequence of texts; None without.
+      caption: of the text, or of a sequence of texts, of which 8 are taken, each to 512 bytes; None without.
       num_classes: see :class:`vision.data.source.Source`.
       class_names: likewise.
       several: whether an example may have several classes.
