@@ -210,3 +210,13 @@ def test_trouble_in_reading_is_no_broken_image(source, monkeypatch, cache):
                 attempt()
     assert not list(cache.glob("*"))
     assert len(usable(source, PART, "skip", str)) == 40 - len(BROKEN)
+
+
+def test_want_of_memory_is_no_broken_image(source, monkeypatch, cache):
+    def no_memory(image, channels):
+        raise MemoryError
+
+    monkeypatch.setattr("vision.data.decode._as_array", no_memory)
+    with pytest.raises(UserError, match=r"\d\d.png: not enough memory to decode it"):
+        usable(source, PART, "skip", str)
+    assert not list(cache.glob("*"))

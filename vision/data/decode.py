@@ -104,7 +104,7 @@ class Opened(NamedTuple):
                 self.image.draft("L" if channels == 1 else "", wanted)
                 self.image.load()
                 return _upright(_as_array(self.image, channels), self.orientation)
-        except Exception as error:
+        except Exception as error:  # whatever a reader stumbles over in a broken file; the line names it
             raise DecodeError(_reason(error)) from error
 
 
@@ -121,7 +121,7 @@ def open_image(encoded: bytes) -> Opened:
             image = Image.open(io.BytesIO(encoded), formats=_formats(encoded))
     except Image.UnidentifiedImageError as error:
         raise DecodeError("no image, or none of a format that is read") from error
-    except Exception as error:
+    except Exception as error:  # likewise
         raise DecodeError(_reason(error)) from error
     width, height = image.size
     if width < 1 or height < 1:
@@ -144,7 +144,7 @@ def _orientation(image: Image.Image, encoded: bytes) -> int:
     try:
         with _quietly():
             value = image.getexif().get(0x0112, 1)
-    except Exception:
+    except Exception:  # metadata that cannot be read turn nothing; the pixels are still good
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

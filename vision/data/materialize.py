@@ -63,6 +63,8 @@ def usable(source: Source, part: HostPart, on_error: OnError, note: Note) -> Sou
                 try:
                     plain(source.read([index])[0]["image"], visit=0, index=index)
                 except DecodeError as error:
+                    if isinstance(error.__cause__, MemoryError):  # passes, and must not be remembered as a broken file
+                        raise UserError(f"{source.where(index)}: not enough memory to decode it") from error
                     found.append((index, str(error)))
                 except OSError as error:
                     raise UserError(f"{source.where(index)} cannot be read: {error.strerror}") from error

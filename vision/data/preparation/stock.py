@@ -50,7 +50,7 @@ def stock_builder(name: str, folder: Path) -> Any:
                 importlib.import_module("tensorflow")
             options = {"config": wanted.config, "version": wanted.version, "data_dir": str(folder)}
             return builder_class(**options, file_format="array_record")
-    except Exception as error:
+    except Exception as error:  # a builder runs code of its own; what a person can cure becomes one line
         if type(error).__name__ == "DatasetNotFoundError" and "tensorflow" not in sys.modules:
             # TFDS imports its older builders together and stops at the first that asks for TensorFlow.
             error = ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
@@ -86,7 +86,7 @@ def prepare_stock(builder: Any, folder: Path, *, overwrite: bool = False, report
                 options = {"config": config, "version": str(builder.version), "data_dir": str(folder)}
                 # A builder that has seen the prepared data set does not prepare it again.
                 return run(type(builder)(**options, file_format="array_record") if overwrite else builder)
-    except Exception as error:
+    except Exception as error:  # likewise, and the libraries that download and write; the rest is raised as it is
         raise_readable(error, builder.name, folder)
         raise
 
