@@ -73,7 +73,7 @@ def test_every_hidden_layer_is_a_feature_and_gives_the_output():
     for index in range(2):
         layer = params[f"hidden_{index}"]
         x = np.maximum(x @ layer["kernel"] + layer["bias"], 0)
-        np.testing.assert_allclose(features[f"hidden_{index}"], x, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(features[f"block{index:02}"], x, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(output, x @ params["head"]["kernel"] + params["head"]["bias"], rtol=1e-4, atol=1e-5)
 
 

@@ -5,9 +5,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from vision.models.interface import Features
-
-VARIANTS: dict[str, dict] = {"linear": {}}
+from vision.models.interface import Features, Variant
 
 
 class Linear(nn.Module):
@@ -37,8 +35,13 @@ class Linear(nn.Module):
     ) -> tuple[Float[Array, "batch num_classes"], Features]:
         """Returns the outputs and the flattened pixels as ``pre_logits``."""
         x = einops.rearrange(images, "b h w c -> b (h w c)").astype(self.dtype)
+        if self.num_classes == 0:
+            return x, {"pre_logits": x}
         kernel_init = nn.initializers.zeros if self.zero_init else nn.initializers.lecun_normal()
         head = nn.Dense(
             self.num_classes, kernel_init=kernel_init, dtype=self.dtype, param_dtype=self.param_dtype, name="head"
         )
         return head(x), {"pre_logits": x}
+
+
+VARIANTS = {"linear": Variant(Linear, {}, (28, 28, 1), 10)}

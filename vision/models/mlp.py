@@ -7,15 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from vision.models.interface import Features
+from vision.models.interface import Features, Variant
 from vision.models.layers import Dropout
-
-VARIANTS: dict[str, dict] = {
-    "mlp/128": {"hidden_sizes": (128,)},
-    "mlp/256-256": {"hidden_sizes": (256, 256)},
-    "mlp/300-100": {"hidden_sizes": (300, 100)},
-    "mlp/512-512": {"hidden_sizes": (512, 512)},
-}
 
 
 class MLP(nn.Module):
@@ -56,7 +49,13 @@ class MLP(nn.Module):
         features = {}
         for index, size in enumerate(self.hidden_sizes):
             x = nn.relu(dense(size, kernel_init=nn.initializers.he_normal(), name=f"hidden_{index}")(x))
-            features[f"hidden_{index}"] = x
+            features[f"block{index:02}"] = x
             x = Dropout(self.dropout)(x, keys=keys if train else None)
         features["pre_logits"] = x
-        return dense(self.num_classes, name="head")(x), features
+        return (dense(self.num_classes, name="head")(x) if self.num_classes else x), features
+
+
+VARIANTS = {
+    f"mlp/{'-'.join(map(str, sizes))}": Variant(MLP, {"hidden_sizes": sizes}, (28, 28, 1), 10)
+    for sizes in ((128,), (256, 256), (300, 100), (512, 512))
+}

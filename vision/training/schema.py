@@ -183,7 +183,9 @@ def resolve(config: Section) -> dict[str, Any]:
     """
     full = fill(experiment, config, "config")
     full["data"] = _data(full["data"], "config.data")
-    full["model"] = fill_named(models.VARIANTS, full["model"], "config.model", kind="model", provided=models.SUPPLIED)
+    full["model"] = fill_named(
+        models.CONSTRUCTORS, full["model"], "config.model", kind="model", provided=models.SUPPLIED
+    )
     full["objective"] = fill_named(
         OBJECTIVES, full["objective"], "config.objective", kind="objective", provided=("model",)
     )

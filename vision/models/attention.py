@@ -1,0 +1,153 @@
+"""Multi-head self-attention, and pooling by attention."""
+
+from typing import Any
+
+import einops
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vision.models.positions import rotate
+
+Initializer = nn.initializers.Initializer
+
+
+def flat(layer: Any, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch tokens out"]:
+    """Applies a layer of single tokens to all as one matrix, which a CPU multiplies faster than a stack of them."""
+    return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
+
+
+def stacked(initializer: Initializer) -> Initializer:
+    """Returns an initializer of ``[in, parts, out]`` that draws every part as a matrix of its own."""
+
+    def init(key, shape, dtype=jnp.float32):
+        keys = jax.random.split(key, shape[1])
+        return jnp.stack([initializer(each, (shape[0], shape[2]), dtype) for each in keys], axis=1)
+
+    return init
+
+
+class Projections(nn.Module):
+    """Several projections of the same tokens, such as query, key and value, in one product.
+
+    Attributes:
+      parts: how many.
+      width: of each.
+      use_bias: whether they are affine.
+      kernel_init: of each part on its own.
+      dtype: type of the computation.
+      param_dtype: type of the parameters.
+    """
+
+    parts: int
+    width: int
+    use_bias: bool
+    kernel_init: Initializer
+    dtype: jnp.dtype
+    param_dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "rows in"]) -> Float[Array, "rows flat"]:
+        """Returns the projections one after another, ``[rows, parts * width]``."""
+        shape = (x.shape[-1], self.parts, self.width)
+        kernel = self.param("kernel", stacked(self.kernel_init), shape, self.param_dtype)
+        y = x @ kernel.reshape(shape[0], -1).astype(self.dtype)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, shape[1:], self.param_dtype)
+            y = y + bias.reshape(-1).astype(self.dtype)
+        return y
+
+
+class SelfAttention(nn.Module):
+    """Multi-head scaled dot-product attention (Vaswani et al. 2017, section 3.2); the softmax is in float32.
+
+    Attributes:
+      num_heads: must divide the width.
+      qkv_bias: whether query, key and value are affine.
+      kernel_init: of every matrix.
+      dtype: type of the computation.
+      param_dtype: type of the parameters.
+    """
+
+    num_heads: int
+    qkv_bias: bool
+    kernel_init: Initializer
+    dtype: jnp.dtype
+    param_dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch tokens width"],
+        *,
+        angles: Float[Array, "*each patches half"] | None = None,
+        return_weights: bool = False,
+    ) -> tuple[Float[Array, "batch tokens width"], Float[Array, "batch heads tokens tokens"] | None]:
+        """Returns the new tokens, and the attention weights where asked for.
+
+        Args:
+          x: tokens.
+          angles: rotary positions of the last tokens.
+          return_weights: the weights are a large array that is not made otherwise.
+        """
+        width, types = x.shape[-1], {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        qkv = flat(Projections(3, width, self.qkv_bias, self.kernel_init, name="qkv", **types), x)
+        query, key, value = einops.rearrange(qkv, "b t (n h d) -> n b t h d", n=3, h=self.num_heads)
+        if angles is not None:
+            query, key = rotate(query, angles), rotate(key, angles)
+        weights = None
+        if return_weights:
+            weights = attention_weights(query, key)
+            mixed = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
+        else:
+            mixed = jax.nn.dot_product_attention(query, key, value)
+        out = nn.Dense(width, kernel_init=self.kernel_init, name="out", **types)
+        return flat(out, mixed.reshape(x.shape)), weights
+
+
+def attention_weights(
+    query: Float[Array, "batch queries heads head_width"], key: Float[Array, "batch keys heads head_width"]
+) -> Float[Array, "batch heads queries keys"]:
+    """Returns ``softmax(q k / sqrt(head_width))`` in float32; every row sums to 1."""
+    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
+    return jax.nn.softmax(scores * query.shape[-1] ** -0.5, axis=-1)
+
+
+class AttentionPool(nn.Module):
+    """One learned query that attends to all tokens: the MAP head (Zhai et al. 2022, section 3.2; Lee et al. 2019).
+
+    Attributes:
+      num_heads: must divide the width.
+      mlp_dim: width of the hidden layer of the residual block after it.
+      epsilon: of its layer normalisation.
+      kernel_init: of every matrix.
+      activation: of the hidden layer.
+      dtype: type of the computation.
+      param_dtype: type of the parameters.
+    """
+
+    num_heads: int
+    mlp_dim: int
+    epsilon: float
+    kernel_init: Initializer
+    activation: Any
+    dtype: jnp.dtype
+    param_dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch width"]:
+        """Returns one vector for each example."""
+        width, types = x.shape[-1], {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        probe = self.param("probe", nn.initializers.xavier_uniform(), (1, width), self.param_dtype)
+        parts = {"use_bias": True, "kernel_init": self.kernel_init, **types}
+        query = Projections(1, width, name="query", **parts)(probe.astype(self.dtype))
+        key_value = flat(Projections(2, width, name="key_value", **parts), x)
+        key, value = einops.rearrange(key_value, "b t (n h d) -> n b t h d", n=2, h=self.num_heads)
+        query = jnp.broadcast_to(query.reshape(1, 1, self.num_heads, -1), (len(x), 1, *key.shape[2:]))
+        dense = {"kernel_init": self.kernel_init, **types}
+        mixed = jax.nn.dot_product_attention(query, key, value).reshape(-1, width)
+        pooled = nn.Dense(width, name="out", **dense)(mixed)
+        hidden = nn.LayerNorm(epsilon=self.epsilon, name="norm", **types)(pooled)
+        hidden = self.activation(nn.Dense(self.mlp_dim, name="hidden", **dense)(hidden))
+        return pooled + nn.Dense(width, name="mlp_out", **dense)(hidden)
