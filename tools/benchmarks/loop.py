@@ -87,7 +87,7 @@ class Bare:
 
     def __init__(self, config: Mapping[str, Any], *, span: int):
         experiment: Experiment = assemble(resolve(config))
-        dispatch = experiment.config["steps_per_dispatch"]
+        dispatch = experiment.steps_per_dispatch
         pipeline, self.span, self._constants = experiment.pipeline, span, experiment.constants
         self._calls = span // dispatch
         self._step = experiment.steps if dispatch > 1 else experiment.step

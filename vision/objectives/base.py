@@ -30,6 +30,8 @@ class Objective(NamedTuple):
         example axis, ``"output"`` among it.
       separable: the loss is an equal-weight mean over examples, plus terms of ``params`` alone, and does not
         write ``extra``; then gradients of microbatches may simply be averaged.
+      start: ``(params, extra) -> extra`` where training starts from given parameters: what is a copy of them at
+        first, such as an average or a teacher, becomes one.
     """
 
     init: Callable[[Key[Array, ""], PyTree], tuple[PyTree, PyTree]]
@@ -38,6 +40,7 @@ class Objective(NamedTuple):
     refresh: Callable[[PyTree, PyTree, Int[Array, ""]], PyTree]
     encode: Callable[[PyTree, PyTree, Batch], dict[str, Array]]
     separable: bool
+    start: Callable[[PyTree, PyTree], PyTree] = lambda params, extra: extra
 
 
 def keep_extra(params: PyTree, extra: PyTree, step: Int[Array, ""]) -> PyTree:

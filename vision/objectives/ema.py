@@ -20,9 +20,12 @@ def with_ema(objective: Objective, *, decay: float) -> Objective:
 
     def init(key, batch_spec):
         params, extra = objective.init(key, batch_spec)
+        return params, start(params, extra)
+
+    def start(params, extra):
         # A copy in name only would be the same buffer twice, which donation forbids.
         average = jax.tree.map(lambda x: jnp.array(x, dtype=jnp.promote_types(x.dtype, jnp.float32)), params)
-        return params, {**extra, "ema": average}
+        return {**objective.start(params, extra), "ema": average}
 
     def refresh(params, extra, step):
         extra = objective.refresh(params, extra, step)
@@ -33,4 +36,4 @@ def with_ema(objective: Objective, *, decay: float) -> Objective:
         average = jax.tree.map(lambda e, p: e.astype(p.dtype), extra["ema"], params)
         return objective.encode(average, extra, batch)
 
-    return objective._replace(init=init, refresh=refresh, encode=encode)
+    return objective._replace(init=init, refresh=refresh, encode=encode, start=start)

@@ -20,6 +20,7 @@ from vision.data.sources import Given
 from vision.errors import ConfigError
 from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet, Evaluator
+from vision.models.interface import Model
 from vision.objectives import OBJECTIVES
 from vision.objectives.base import Objective
 from vision.objectives.ema import with_ema
@@ -42,11 +43,12 @@ class Experiment:
       config: resolved.
       inputs: the data.
       pipeline: batches of the training examples.
+      model: what learns.
       objective: what is learned.
       mesh: the devices.
       abstract_state: shapes, types and shardings of the state; the target of init, step and restore.
       constants: what every step reads.
-      init: ``init_key -> state``, jitted.
+      init: ``(init_key, given weights or None) -> state``, jitted.
       step: one train step, jitted, donating the state.
       steps: several in one dispatch, likewise.
       total_steps: length of the training.
@@ -55,6 +57,7 @@ class Experiment:
     config: Config
     inputs: Inputs
     pipeline: Pipeline
+    model: Model
     objective: Objective
     mesh: Mesh
     abstract_state: PyTree
@@ -63,6 +66,15 @@ class Experiment:
     step: TrainStep
     steps: TrainStep
     total_steps: int
+
+    @property
+    def steps_per_dispatch(self) -> int:
+        """Steps in one dispatch: the config's, but 1 on a CPU where the model convolves.
+
+        There XLA computes a convolution in the body of a loop many times slower.
+        """
+        slow = jax.default_backend() == "cpu" and self.model.has_convolutions
+        return 1 if slow else self.config["steps_per_dispatch"]
 
     @property
     def source(self) -> Source:
@@ -98,7 +110,6 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(inputs.source))
     total = _positive(in_steps(config["duration"], "config.duration"), "config.duration")
     schedule = make_schedule(config["optimizer"], total, in_steps)
-    objective = make_objective(config, inputs.source.num_classes)
     prepare = inputs.prepare(training=True)
     over_batch = sharding.batch_sharding(mesh)
     pipeline = inputs.training_pipeline(over_batch)
@@ -107,13 +118,17 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     constants = Constants(keys, pipeline.resident)
 
     batch_spec = jax.eval_shape(prepare, pipeline.spec(), pipeline.resident, keys.augment, 0)
+    model = make_model(config, inputs.source.num_classes, batch_spec)
+    objective = make_objective(config, model)
     params = _initial_shapes(config, objective, batch_spec, keys.init)
     optimizer = make_optimizer(config["optimizer"], schedule, params)
 
-    def create(key):
-        return state.create(objective, optimizer, batch_spec, key)
+    def create(key, given=None):
+        return state.create(objective, optimizer, batch_spec, key, given)
 
     shapes = jax.eval_shape(create, keys.init)
+    if microbatches > 1 and "batch_stats" in shapes.extra.get("collections", {}):
+        inputs.opener.note(f"BatchNorm takes its statistics from each of the {microbatches} microbatches")
     shardings = sharding.state_shardings(shapes, mesh, config["sharding"], "config.sharding")
     train_step = make_train_step(
         objective,
@@ -129,6 +144,7 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
         config=config,
         inputs=inputs,
         pipeline=pipeline,
+        model=model,
         objective=objective,
         mesh=mesh,
         abstract_state=sharding.with_shardings(shapes, shardings),
@@ -140,17 +156,35 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     )
 
 
-def make_objective(config: Config, num_classes: int) -> Objective:
-    """Returns the objective over the config's model."""
-    name = config["objective"]["name"]
+def make_model(config: Config, num_classes: int, batch_spec: PyTree) -> Model:
+    """Returns the config's model for the images of a prepared batch.
+
+    Raises:
+      ConfigError: the data have no classes, or the model does not take such images or not such a training.
+    """
     if not num_classes:
+        name = config["objective"]["name"]
         raise ConfigError(f"config.data: {config['data']['name']} has no labels, from which objective {name} learns")
     section = config["model"]
     options = {key: value for key, value in section.items() if key != "name"}
+    shape = batch_spec["image"].shape[1:] if "image" in batch_spec else None
     try:
-        model = models.build(section["name"], num_classes=num_classes, precision=config["precision"], **options)
+        model = models.build(
+            section["name"], num_classes=num_classes, image_shape=shape, precision=config["precision"], **options
+        )
     except ConfigError as error:
         raise ConfigError(f"config.model: {error}") from error
+    if model.needs_whole_batch and config["microbatches"] > 1:
+        raise ConfigError(
+            f"config.microbatches: {section['name']} with drop_mode 'batch_subset' draws from the whole batch; "
+            "set 1, or config.model.drop_mode=example"
+        )
+    return model
+
+
+def make_objective(config: Config, model: Model) -> Objective:
+    """Returns the objective over the model."""
+    name = config["objective"]["name"]
     objective = call(OBJECTIVES[name], config["objective"], "config.objective", model=model)
     if config["ema"] is not None:
         objective = call(with_ema, config["ema"], "config.ema", objective=objective)

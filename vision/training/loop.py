@@ -113,7 +113,7 @@ class _Run:
             for name, each in config["evals"].items()
         }
         self.at_step = at_step
-        self.per_dispatch = min([config["steps_per_dispatch"], self.total, *self._periods()])
+        self.per_dispatch = min([experiment.steps_per_dispatch, self.total, *self._periods()])
         self.results: dict[str, dict[str, float]] = {}
         self.in_flight: list[Any] = []
 
@@ -284,7 +284,9 @@ class _Run:
         )
         asked = self.experiment.config["steps_per_dispatch"]
         if self.per_dispatch < asked:
-            self.log.note(f"{self.per_dispatch} steps per dispatch instead of {asked}: something is due that often")
+            possible = self.experiment.steps_per_dispatch == asked
+            reason = "something is due that often" if possible else "convolutions are slow in a loop on a CPU"
+            self.log.note(f"{self.per_dispatch} steps per dispatch instead of {asked}: {reason}")
 
     def _last_good(self) -> str:
         self.checkpoints.wait()

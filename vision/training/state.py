@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Key
 
 from vision.objectives.base import Objective
@@ -50,10 +51,34 @@ def make_keys(seed: int | np.unsignedinteger | Array) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed, impl="threefry2x32"), 3))
 
 
+class Given(NamedTuple):
+    """Weights to start from; what they leave out stays as initialised.
+
+    Attributes:
+      params: nested, as the model's.
+      collections: likewise, such as ``batch_stats``.
+    """
+
+    params: PyTree
+    collections: PyTree
+
+
 def create(
-    objective: Objective, optimizer: optax.GradientTransformation, batch_spec: PyTree, key: Key[Array, ""]
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    batch_spec: PyTree,
+    key: Key[Array, ""],
+    given: Given | None = None,
 ) -> TrainState:
     """Returns the state before the first step. Call it under ``jit`` so that no two leaves share a buffer."""
     # A weakly typed leaf, such as the logarithm of a Python float, would make the second step another program.
     params, extra = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), objective.init(key, batch_spec))
+    if given is not None:
+        params = _overlaid(params, given.params)
+        extra = {**extra, "collections": _overlaid(extra["collections"], given.collections)}
+        extra = objective.start(params, extra)
     return TrainState(jnp.zeros((), jnp.int32), params, extra, optimizer.init(params))
+
+
+def _overlaid(initial: PyTree, given: PyTree) -> PyTree:
+    return unflatten_dict({**flatten_dict(initial, keep_empty_nodes=True), **flatten_dict(given)})
