@@ -16,6 +16,7 @@ from beartype.door import is_bearable
 from vision.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
+_MANY = 40
 _INT_IS_A_FLOAT = BeartypeConf(is_pep484_tower=True)
 
 
@@ -82,8 +83,7 @@ def fill_named(
 def lookup(registry: Mapping[str, T], name: Any, path: str, *, kind: str) -> T:
     """Returns ``registry[name]``; an unknown name is an error that gives the nearest and all known names."""
     if not isinstance(name, str) or name not in registry:
-        known = ", ".join(sorted(registry))
-        raise ConfigError(f"{path}: unknown {kind} {name!r}{did_you_mean(str(name), registry)}; known: {known}")
+        raise ConfigError(f"{path}: unknown {kind} {name!r}{did_you_mean(str(name), registry)}; {_known(registry)}")
     return registry[name]
 
 
@@ -94,6 +94,12 @@ def call(function: Callable[..., T], section: Mapping[str, Any], path: str, **pr
         return function(**arguments, **provided)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _known(registry: Collection[str]) -> str:
+    if len(registry) <= _MANY:
+        return f"known: {', '.join(sorted(registry))}"
+    return f"{len(registry)} are known, of the families {', '.join(sorted({name.split('/')[0] for name in registry}))}"
 
 
 def _unknown(path: str, key: str, known: Collection[str]) -> str:

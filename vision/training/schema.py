@@ -44,6 +44,7 @@ def experiment(
     steps_per_dispatch: int = 1,
     on_nonfinite: OnNonFinite = "stop",
     resume: str | None = None,
+    init_from: str | Section | None = None,
     mesh: Section = {},
     sharding: tuple[TacticRule, ...] = (),
     evals: Section = {},
@@ -66,6 +67,7 @@ def experiment(
       steps_per_dispatch: steps in one call of the compiled program.
       on_nonfinite: stop the run, or skip the update, where a loss is not finite.
       resume: another run's folder whose newest state this run starts from.
+      init_from: weights that this run starts from: a path, or a section, see :func:`init_section`.
       mesh: sizes of the axes data, fsdp and tensor.
       sharding: ``(regex, tactic)`` over the paths of the state.
       evals: ``name -> section``, see :func:`eval_section`.
@@ -171,6 +173,28 @@ def logging_section(
     """How often metrics are written, and where beside ``metrics.jsonl``; ``wandb`` names a project."""
 
 
+def init_section(
+    *,
+    path: str,
+    step: int | None = None,
+    average: bool = True,
+    may_differ: tuple[str, ...] = (),
+    naming: str | None = None,
+    branch: str | None = None,
+) -> None:
+    """Weights to start from; the optimizer and the step number start anew.
+
+    Args:
+      path: folder of a run or of converted weights, or a weight file, folder or Hub name of another library, see
+        :func:`vision.interop.files.read_weights`.
+      step: which checkpoint of a run; None for the newest.
+      average: take the moving average of a run's parameters where there is one.
+      may_differ: regular expressions of arrays that need not fit; heads never need to.
+      naming: whose names a file uses, where it is not clear.
+      branch: which network of a training run's file.
+    """
+
+
 def mesh_section(*, data: int = -1, fsdp: int = 1, tensor: int = 1) -> None:
     """Sizes of the mesh axes; -1 takes what is left."""
 
@@ -192,6 +216,12 @@ def resolve(config: Section) -> dict[str, Any]:
     full["optimizer"] = _optimizer(full["optimizer"])
     if full["ema"] is not None:
         full["ema"] = fill(with_ema, full["ema"], "config.ema", provided=("objective",))
+    if full["init_from"] is not None:
+        section = full["init_from"]
+        section = {"path": section} if isinstance(section, str) else section
+        full["init_from"] = fill(init_section, section, "config.init_from")
+        if full["resume"] is not None:
+            raise ConfigError("config.init_from: not together with config.resume, which brings its own weights")
     full["mesh"] = fill(mesh_section, full["mesh"], "config.mesh")
     full["evals"] = {name: _eval(section, f"config.evals.{name}") for name, section in full["evals"].items()}
     full["checkpoint"] = fill(checkpoint_section, full["checkpoint"], "config.checkpoint")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from vision.errors import UserError
 from vision.training.assemble import Experiment
 from vision.training.checkpoint import Checkpoints, Note, open_existing, pick_step
+from vision.training.init_from import given_weights
 from vision.training.state import TrainState
 from vision.training.workdir import as_json, differences
 
@@ -25,7 +26,7 @@ class Start(NamedTuple):
 def where_to_start(
     experiment: Experiment, checkpoints: Checkpoints, environment: Mapping[str, Any], note: Note
 ) -> Start:
-    """Returns the start: the newest good checkpoint of this run; ``config.resume``; from scratch.
+    """Returns the start: the newest good checkpoint; ``config.resume``; ``config.init_from``; from scratch.
 
     Args:
       experiment: what is trained.
@@ -68,4 +69,8 @@ def where_to_start(
         if differing:
             note(f"config.resume: {other} was trained with another {', '.join(f'config.{key}' for key in differing)}")
         return Start(state, step, {}, f"started from step {step} of {other}")
-    return Start(experiment.init(experiment.constants.keys.init), 0, {}, "started from scratch")
+    key = experiment.constants.keys.init
+    if experiment.config["init_from"] is not None:
+        given, reason = given_weights(experiment.config["init_from"], experiment, note)
+        return Start(experiment.init(key, given), 0, {}, reason)
+    return Start(experiment.init(key), 0, {}, "started from scratch")

@@ -1,0 +1,213 @@
+"""A model with its weights, of a run of ours, of an import, or straight from a file; and its evaluation on any data."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vision import models
+from vision.config.calling import call, lookup
+from vision.config.loading import plain
+from vision.data.inputs import open_inputs
+from vision.errors import UserError
+from vision.evaluation import EVALUATORS
+from vision.evaluation.base import EvalSet
+from vision.interop.files import read_weights
+from vision.interop.load import classes_of, load_weights
+from vision.interop.preprocessing import Preprocessing, override
+from vision.interop.saved import abstract, model_of
+from vision.interop.trees import nested
+from vision.models.interface import ImageShape, Model, Variables
+from vision.objectives.classify import classify
+from vision.training import sharding
+from vision.training.checkpoint import load_arrays
+from vision.training.schema import eval_section, own, resolve
+
+Note = Callable[[str], None]
+# How the authors of these sets evaluate: which label counts, and which classes compete.
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "imagenet2012_real": {"label": "real_label"},
+    "imagenet_a": {"among": "present"},
+    "imagenet_r": {"among": "present"},
+}
+
+
+class Pretrained(NamedTuple):
+    """A model with its weights.
+
+    Attributes:
+      model: built for the images.
+      params: nested.
+      collections: likewise, such as ``batch_stats``.
+      name: of the variant.
+      image_shape: ``(height, width, channels)``.
+      preprocessing: what it expects of its images.
+    """
+
+    model: Model
+    params: Variables
+    collections: Variables
+    name: str
+    image_shape: ImageShape
+    preprocessing: Preprocessing
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """What evaluators read beside the parameters."""
+        return {"collections": self.collections}
+
+
+def load_pretrained(
+    path: str,
+    *,
+    model: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    step: int | None = None,
+    image_size: int | None = None,
+    given: Mapping[str, Any] | None = None,
+    naming: str | None = None,
+    note: Note,
+) -> Pretrained:
+    """Returns a model with its weights; every array must fit.
+
+    Args:
+      path: folder of a run or an import, or a weight file, folder or Hub name of another library.
+      model: the variant, for weights that do not say it.
+      options: of the model, over the variant's own.
+      step: which checkpoint of a run; None for the newest.
+      image_size: side of the images; None for what the model was trained with.
+      given: ``mean``, ``std``, ``crop_ratio``, ``interpolation``, in place of what the weights say.
+      naming: whose names a file uses, where it is not clear.
+      note: told what people should know.
+
+    Raises:
+      UserError: the weights cannot be read, do not fit, or do not say what is needed.
+    """
+    if (Path(path) / "checkpoints").is_dir():
+        if model is not None or options:
+            raise UserError(f"{path} knows its model; leave --model and --option out")
+        _, arrays, metadata = load_arrays(path, step)
+        shape = _shape_of_run(metadata)
+        if image_size is not None:
+            shape = (image_size, image_size, shape[2] if shape else 3)
+        saved = model_of(arrays, metadata, image_shape=shape, source=path, note=note)
+        params, collections = nested(saved.arrays)
+        found = override(saved.preprocessing, **(given or {}))
+        return _complete(saved.model, params, collections, saved.name, saved.image_shape, found, path)
+    if model is None:
+        raise UserError(f"{path} is no folder with checkpoints; for a weight file say which --model it is of")
+    variant = lookup(models.VARIANTS, model, "--model", kind="model")
+    options = dict(options or {})
+    weights = read_weights(path, note=note)
+    module = models.build(model, num_classes=variant.num_classes, **options).module
+    in_file = classes_of(weights, module, naming=naming)
+    num_classes = variant.num_classes if in_file is None else in_file
+    height, width, channels = variant.image_shape
+    shape = (image_size or height, image_size or width, channels)
+    built = models.build(model, num_classes=num_classes, image_shape=shape, **options)
+    wanted = dict(zip(("abstract_params", "abstract_collections"), abstract(built, shape), strict=True))
+    loaded = load_weights(weights, module=built.module, **wanted, naming=naming, note=note)
+    for line in loaded.report.lines():
+        note(line)
+    found = override(loaded.preprocessing, **(given or {}))
+    return _complete(built, loaded.params, loaded.collections, model, shape, found, path)
+
+
+def evaluate(
+    pretrained: Pretrained,
+    data: str,
+    *,
+    split: str | None = None,
+    data_dir: str | None = None,
+    label: str | None = None,
+    evaluator: str | None = None,
+    batch_size: int = 64,
+    note: Note,
+) -> tuple[str, dict[str, float]]:
+    """Returns the evaluator's name and its metrics of a model on any data, prepared as its weights expect.
+
+    Args:
+      pretrained: the model.
+      data: as ``config.data.name``.
+      split: of the data; None for the held-out one.
+      data_dir: folder of prepared TFDS data sets.
+      label: the feature that is the label; by default that of the set's own protocol, see :data:`PROTOCOLS`.
+      evaluator: name; by default ``classification``, or ``any_label`` where the protocol asks for it.
+      batch_size: images at a time.
+      note: told what people should know.
+
+    Raises:
+      UserError: the data are not there, or have other classes than the model.
+    """
+    protocol = PROTOCOLS.get(data.split("/")[0].split(":")[0], {})
+    evaluator = evaluator or ("any_label" if protocol else "classification")
+    options = {"among": protocol["among"]} if evaluator == "any_label" and "among" in protocol else {}
+    section = {"name": evaluator, "batch_size": batch_size, **options}
+    height, width, channels = pretrained.image_shape
+    expected = pretrained.preprocessing
+    crop = {"name": "whole"} if expected.squash else {"name": "center", "fraction": expected.crop_ratio}
+    config = resolve(
+        {
+            "data": {
+                "name": data,
+                "data_dir": data_dir,
+                "label": label or protocol.get("label"),
+                "image_size": (height, width),
+                "channels": channels,
+                "eval_crop": crop,
+                "decoder": "pillow",  # as the weights' own libraries do it
+                "interpolation": expected.interpolation,
+                "mean": expected.mean,
+                "std": expected.std,
+            },
+            "model": {"name": "linear"},  # no model of this config is built
+            "objective": {"name": "classify"},
+            "optimizer": {"name": "sgd", "learning_rate": 0.0},
+            "duration": {"steps": 1},
+            "batch_size": batch_size,
+            "evals": {"evaluation": section},
+        }
+    )
+    mesh = call(sharding.make_mesh, config["mesh"], "config.mesh")
+    sharding.check_batch(batch_size, mesh, 1, where="--batch_size")
+    inputs = open_inputs({**config, "data": {**config["data"], "split": split}})
+    classes = pretrained.model.module.num_classes
+    if inputs.source.num_classes != classes:
+        raise UserError(f"{pretrained.name} tells {classes} classes apart, {data} has {inputs.source.num_classes}")
+    pipeline, masks = inputs.evaluation_pipeline(
+        split, batch_size=batch_size, sharding=sharding.batch_sharding(mesh), what="evaluation"
+    )
+    note(
+        f"{pretrained.name} on {len(inputs.source):,} images of {data}: {height}x{width}, mean {expected.mean}, "
+        f"std {expected.std}, crop ratio {expected.crop_ratio:g}, {expected.interpolation} ({expected.source})"
+    )
+    eval_set = EvalSet(pipeline, inputs.prepare(training=False), masks)
+    made = call(
+        EVALUATORS[evaluator],
+        own(config["evals"]["evaluation"], eval_section),
+        f"evaluator {evaluator}",
+        eval_set=eval_set,
+        objective=classify(pretrained.model),
+    )
+    placed = jax.device_put((pretrained.params, pretrained.extra), sharding.replicated(mesh))
+    values = dict(made.run(pretrained._replace(params=placed[0], collections=placed[1]["collections"])))
+    return evaluator, {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
+
+
+def _shape_of_run(metadata: Mapping[str, Any]) -> ImageShape | None:
+    """The shape of a run's images, where its config leaves it to the data: the sources are asked, not decoded."""
+    config = metadata.get("config")
+    if metadata.get("image_shape") or not config:
+        return None
+    data = plain(config)["data"]
+    if data.get("image_size") and data.get("channels"):
+        return None
+    return open_inputs(resolve(plain(config))).part.shape
+
+
+def _complete(model, params, collections, name, shape, preprocessing, path) -> Pretrained:
+    if preprocessing is None:
+        raise UserError(f"{path} does not say what its model expects of images; give --mean and --std")
+    return Pretrained(model, params, collections, name, shape, preprocessing)
