@@ -80,7 +80,7 @@ class Model:
         shape = images.shape
         self.check((shape[1], shape[2], shape[3]))
         variables = dict(self.module.init(key, jnp.zeros((1, *shape[1:]), jnp.float32), train=False))
-        return variables.pop("params"), variables
+        return variables.pop("params", {}), variables
 
     def apply(
         self,

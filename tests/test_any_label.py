@@ -1,0 +1,64 @@
+"""Accuracy with several right answers and among the classes present, held against NumPy."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import mesh_of
+
+from vision import models
+from vision.data.host import HostPart
+from vision.data.order import InOrder
+from vision.data.pipeline import make_pipeline
+from vision.data.prepare import make_prepare
+from vision.data.source import ArraySource
+from vision.evaluation import EVALUATORS
+from vision.evaluation.base import EvalSet
+from vision.objectives import OBJECTIVES
+from vision.training.sharding import batch_sharding
+from vision.training.state import TrainState
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (37, 4, 4, 1), dtype=np.uint8)
+SEVERAL = (RNG.random((37, 8)) < 0.15).astype(np.float32)
+SINGLE = RNG.choice([1, 4, 6], 37).astype(np.int32)
+
+
+def evaluated(labels, **options):
+    order = InOrder(37, 16)
+    source = ArraySource({"image": IMAGES, "label": labels}, 8)
+    pipeline = make_pipeline(source, order, HostPart((4, 4), 1), sharding=batch_sharding(mesh_of(2)), residency="auto")
+    masks = tuple(order.mask(step) for step in range(order.num_batches))
+    eval_set = EvalSet(pipeline, make_prepare(mean=None, std=None, channels=1), masks)
+    objective = OBJECTIVES["classify"](models.build("linear", num_classes=8, zero_init=False))
+    params, extra = objective.init(jax.random.key(0), {"image": jax.ShapeDtypeStruct((1, 4, 4, 1), np.float32)})
+    evaluator = EVALUATORS["any_label"](eval_set, objective, **options)
+    values = dict(evaluator.run(TrainState(0, params, extra, ())))
+    assert tuple(values) == evaluator.metrics
+    head = jax.device_get(params)["head"]
+    return values, IMAGES.reshape(37, -1).astype(np.float32) / 255 @ head["kernel"] + head["bias"]
+
+
+def test_each_label_is_right_and_images_without_one_are_left_out():
+    values, logits = evaluated(SEVERAL)
+    counted = SEVERAL.any(axis=1)
+    assert 0 < counted.sum() < 37
+    ranked = np.argsort(-logits, axis=1)
+    right = np.take_along_axis(SEVERAL, ranked, axis=1)[counted]
+    assert values["images"] == counted.sum()
+    assert values["accuracy"] == pytest.approx(right[:, 0].mean())
+    assert values["top5_accuracy"] == pytest.approx(right[:, :5].any(axis=1).mean())
+
+
+@pytest.mark.parametrize("among", ["all", "present"])
+def test_only_classes_that_occur_compete_where_asked(among):
+    values, logits = evaluated(SINGLE, among=among)
+    classes = np.array([1, 4, 6]) if among == "present" else np.arange(8)
+    predicted = classes[np.argmax(logits[:, classes], axis=1)]
+    assert values["accuracy"] == pytest.approx((predicted == SINGLE).mean())
+    assert values["images"] == 37
+    assert (values["top5_accuracy"] == 1.0) == (among == "present")
+
+
+def test_data_without_any_label_are_refused():
+    with pytest.raises(ValueError, match="no image has a label"):
+        evaluated(np.zeros((37, 8), np.float32))
