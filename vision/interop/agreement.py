@@ -56,7 +56,7 @@ def _agrees(claim: Claim, module: Any) -> bool:
     if not hasattr(module, claim.field):
         return True
     own = getattr(module, claim.field)
-    if isinstance(own, float) and isinstance(claim.value, int | float):
+    if isinstance(own, float) and isinstance(claim.value, float):
         return math.isclose(own, claim.value, rel_tol=1e-6)
     return own == claim.value
 
@@ -71,7 +71,7 @@ def _same(value: Any) -> Any:
 
 def _side(value: Any) -> Any:
     """A side of a patch; equal sides are one."""
-    return value[0] if isinstance(value, list) and len(set(value)) == 1 else _same(value)
+    return value[0] if isinstance(value, list) and value and all(each == value[0] for each in value) else _same(value)
 
 
 def _activation(value: Any) -> Any:
@@ -128,7 +128,7 @@ def _timm(architecture: str, config: Mapping[str, Any]) -> Iterator[Claim]:
     if "quickgelu" in architecture:
         yield Claim("architecture", architecture, "activation", "quick_gelu")
     pool = config.get("global_pool")
-    if pool in _POOLS and architecture.startswith(("vit_", "deit", "flexivit")):
+    if isinstance(pool, str) and pool in _POOLS and architecture.startswith(("vit_", "deit", "flexivit")):
         yield Claim("global_pool", pool, "pool", _POOLS[pool])
     arguments = config.get("model_args")
     for key, value in arguments.items() if isinstance(arguments, Mapping) else ():

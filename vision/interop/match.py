@@ -56,7 +56,7 @@ def to_theirs(arrays: Mapping[str, np.ndarray], naming: Naming, module: Any) -> 
     """Returns our arrays under their names and in their layout, contiguous.
 
     Raises:
-      UserError: the naming has no name for some array, or an array is missing.
+      UserError: the naming has no name for some array, an array is missing, or the names fix a size that it has not.
     """
     pairs = naming.pairs(module)
     covered = [path for pair in pairs for path in pair.ours]
@@ -66,7 +66,7 @@ def to_theirs(arrays: Mapping[str, np.ndarray], naming: Naming, module: Any) -> 
             raise UserError(f"{words} {', '.join(paths[:4])}{' ...' if len(paths) > 4 else ''}")
     made: Arrays = {}
     for pair in pairs:
-        made.update(zip(pair.theirs, pair.to_theirs(*(arrays[path] for path in pair.ours)), strict=True))
+        made.update(zip(pair.theirs, _theirs(pair, [arrays[path] for path in pair.ours]), strict=True))
     return {name: np.asarray(array, order="C") for name, array in made.items()}
 
 
@@ -86,8 +86,18 @@ def unfaithful(arrays: Mapping[str, np.ndarray], naming: Naming, module: Any) ->
 
 def shapes_of(pair: Pair, wanted: Mapping[str, Any]) -> tuple[Shape, ...]:
     """Returns the shapes of a pair's arrays in their layout, without filling any memory where they are moved only."""
-    zeros = (np.broadcast_to(np.zeros((), np.float32), tuple(wanted[path].shape)) for path in pair.ours)
-    return tuple(tuple(array.shape) for array in pair.to_theirs(*zeros))
+    zeros = [np.broadcast_to(np.zeros((), np.float32), tuple(wanted[path].shape)) for path in pair.ours]
+    return tuple(tuple(array.shape) for array in _theirs(pair, zeros))
+
+
+def _theirs(pair: Pair, ours: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    try:
+        return pair.to_theirs(*ours)
+    except ValueError as error:
+        shapes = ", ".join(f"{path} {list(array.shape)}" for path, array in zip(pair.ours, ours, strict=True))
+        raise UserError(
+            f"{', '.join(pair.theirs)} cannot hold {shapes}: these names are for images of another size"
+        ) from error
 
 
 def _lay(pair: Pair, theirs: list[np.ndarray], wanted: Mapping[str, Any], laid: Laid) -> None:

@@ -88,7 +88,7 @@ def find(
             return replace(_timm(config["pretrained_cfg"]), activation=activation)
         if "image_mean" in preprocessor and "image_std" in preprocessor:
             return replace(_hugging_face(preprocessor), activation=activation)
-    except (ValueError, TypeError, KeyError, ZeroDivisionError) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise UserError(f"{source}: its preprocessing cannot be read: {error}") from error
     if naming in LIBRARIES:
         ratio, filter_ = LIBRARIES[naming]

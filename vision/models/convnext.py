@@ -61,7 +61,8 @@ class ConvNeXt(nn.Module):
       stage_sizes: blocks of each stage.
       widths: channels of each stage.
       patch_size: of the first convolution, which has this stride too.
-      layer_scale: start of the factor for each channel of a branch (Touvron et al. 2021, equation 4); None has none.
+      layer_scale: start of the factor for each channel of a branch (Touvron et al. 2021, CaiT, section 2.1); None
+        has none.
       stochastic_depth: probability that the last branch is left out of an example, rising linearly from 0 at the first;
         published as 0.1, 0.4, 0.5 and 0.5 for T, S, B and L (table 5).
       dtype: type of the computation.

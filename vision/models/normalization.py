@@ -46,7 +46,7 @@ def normalized(
     """Returns ReLU and normalisation of ``x``, with the normalisation ``before`` or ``after`` the ReLU.
 
     Before is how it was published (Ioffe and Szegedy 2015, section 3.2); which is better is an experiment (Mishkin et
-    al. 2016, section 3.2).
+    al. 2016).
     """
     return nn.relu(norm(x)) if order == "before" else norm(nn.relu(x))
 

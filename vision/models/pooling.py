@@ -89,7 +89,7 @@ def _averaging(length: int, size: int) -> np.ndarray:
 
 
 def maxout(x: Float[Array, "... channels"], pieces: int) -> Float[Array, "... groups"]:
-    """Returns the largest of each ``pieces`` consecutive channels (Goodfellow et al. 2013, equation 1).
+    """Returns the largest of each ``pieces`` consecutive channels (Goodfellow et al. 2013, section 3).
 
     Raises:
       ValueError: ``pieces`` does not divide the channels.

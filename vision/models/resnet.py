@@ -19,7 +19,7 @@ class ResNet(nn.Module):
 
     With 3 stages of basic blocks of 16, 32 and 64 channels and the stem for small images it is the network of section
     4.2 for CIFAR; ``width_factor`` 2 with bottlenecks is the Wide ResNet for ImageNet (Zagoruyko and Komodakis 2016,
-    table 8).
+    section 3).
 
     Convolutions start from He's normal draws over the outputs, the head from a uniform one within 1 / sqrt(width), as
     in the code of PyTorch's published weights.

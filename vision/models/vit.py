@@ -220,7 +220,9 @@ class ViT(nn.Module):
             if there:
                 token = self.param(f"{name}_token", init, (count, self.width), self.param_dtype)
                 if self.positions == "learned" and name != "register":
-                    token += self.param(f"{name}_position", self._position_init(), (1, self.width), self.param_dtype)
+                    # Not in place: parameters may be NumPy arrays, and are the caller's.
+                    place = self.param(f"{name}_position", self._position_init(), (1, self.width), self.param_dtype)
+                    token = token + place
                 tokens.append(jnp.broadcast_to(token.astype(self.dtype), (batch, count, self.width)))
         return tokens
 

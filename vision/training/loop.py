@@ -234,6 +234,8 @@ class _Run:
             "config": folder.as_json(self.experiment.config),
             "environment": self.environment,
             "window": self.meter.open_window(),
+            "num_classes": self.experiment.source.num_classes,
+            "image_shape": self.experiment.model.image_shape,
         }
         self.checkpoints.save(self.step, self.state, metadata, self._metrics() if self._ranked() else None)
 

@@ -282,6 +282,7 @@ def _pool_of_siglip() -> list[Pair]:
 
 NAMINGS = {
     "timm/vit": Naming(ViT, pairs_of(TIMM)),
+    "dino/vit": Naming(ViT, pairs_of(TIMM)),
     "dinov2/vit": Naming(ViT, pairs_of(DINOV2)),
     "huggingface/vit": Naming(ViT, pairs_of(HUGGINGFACE), ignored=(r"^pooler\.",)),
     "huggingface/dinov2": Naming(ViT, pairs_of(HF_DINOV2)),
