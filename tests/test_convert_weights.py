@@ -61,7 +61,7 @@ def test_a_file_becomes_a_checkpoint_like_a_runs_own_and_the_same_file_again(wei
     printed = capsys.readouterr()
     result = json.loads(printed.out)
     assert result["arrays"] == len(ours)
-    assert "5 classes, names of timm/vit (the same as of dinov2/vit)" in printed.err
+    assert "5 classes, names of timm/vit (the same as of dino/vit, dinov2/vit)" in printed.err
     step, arrays, metadata = load_arrays(out)
     assert step == 0
     assert same(arrays, ours)

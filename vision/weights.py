@@ -1,6 +1,5 @@
 """The command line of programs that take a model's weights: which, of which model, and what they expect of images."""
 
-import ast
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -42,17 +41,14 @@ def options_of(words: Sequence[str]) -> dict[str, Any]:
     Raises:
       UserError: one is not.
     """
-    from vision.config.loading import plain
+    from vision.config.loading import literal
 
     options = {}
     for word in words:
         key, separator, text = word.partition("=")
         if not separator or not key:
             raise UserError(f"--option {word}: write an option of the model as key=value")
-        try:
-            options[key] = plain(ast.literal_eval({"true": "True", "false": "False"}.get(text, text)))
-        except (ValueError, SyntaxError):  # a word, such as the name of an activation
-            options[key] = text
+        options[key] = literal(text)
     return options
 
 

@@ -91,7 +91,7 @@ def _override(config: dict[str, Any], argument: str) -> None:
     if keys[-1] in DURATIONS:
         for sibling in DURATIONS:
             section.pop(sibling, None)
-    section[keys[-1]] = _literal(text)
+    section[keys[-1]] = literal(text)
 
 
 def _attach(config: dict[str, Any], keys: Sequence[str], section: dict[str, Any]) -> dict[str, Any]:
@@ -103,8 +103,8 @@ def _attach(config: dict[str, Any], keys: Sequence[str], section: dict[str, Any]
     return section
 
 
-def _literal(text: str) -> Any:
-    """Reads a Python literal (numbers, tuples, quoted strings, None, true/false in any case) or keeps the text."""
+def literal(text: str) -> Any:
+    """Returns a Python literal (numbers, tuples, quoted strings, None, true/false in any case) or keeps the text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
