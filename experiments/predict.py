@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{path}: {reason}", file=sys.stderr)
     if not predictions:
         raise UserError(f"none of {len(paths)} images decodes")
-    shown = [
+    shown: list[dict] = [
         {
             "image": str(each.path),
             "top": [

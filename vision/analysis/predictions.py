@@ -28,10 +28,25 @@ _SIDE = 192
 class Predicted(Protocol):
     """What the page shows of an image: its file, its pixels, its classes with their probabilities."""
 
-    path: Path
-    pixels: np.ndarray
-    classes: tuple[int, ...]
-    probabilities: tuple[float, ...]
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        ...
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """What the model saw, uint8 ``[height, width, channels]``."""
+        ...
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The most probable first."""
+        ...
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """Of these."""
+        ...
 
 
 def write_page(path: Path, predictions: Sequence[Predicted], names: Sequence[str], *, title: str) -> Path:

@@ -1,5 +1,6 @@
 """How an array of ours corresponds to arrays of another library: the names on both sides, and the layout."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -59,18 +60,28 @@ def dense(ours: str, theirs: str) -> Pair:
     return transposed(ours, theirs, (1, 0))
 
 
-def flattened(ours: str, theirs: str, *, height: int, width: int) -> Pair:
-    """A matrix over a flat feature map: theirs in the order channels, height, width, ours height, width, channels."""
+def flattened(ours: str, theirs: str, *, channels: int) -> Pair:
+    """A matrix over a flat, square feature map: theirs in the order channels, rows, columns, ours rows first.
+
+    Both functions raise ValueError where the inputs are no square of so many channels.
+    """
 
     def to_ours(x: np.ndarray) -> Arrays:
-        split = x.reshape(len(x), -1, height, width)
-        return (split.transpose(2, 3, 1, 0).reshape(-1, len(x)),)
+        side = _side(x.shape[1], channels)
+        return (x.reshape(len(x), channels, side, side).transpose(2, 3, 1, 0).reshape(-1, len(x)),)
 
     def to_theirs(x: np.ndarray) -> Arrays:
-        split = x.reshape(height, width, -1, x.shape[1])
-        return (split.transpose(3, 2, 0, 1).reshape(x.shape[1], -1),)
+        side = _side(len(x), channels)
+        return (x.reshape(side, side, channels, -1).transpose(3, 2, 0, 1).reshape(x.shape[1], -1),)
 
     return Pair((ours,), (theirs,), to_ours, to_theirs)
+
+
+def _side(inputs: int, channels: int) -> int:
+    side = math.isqrt(inputs // channels)
+    if side * side * channels != inputs:
+        raise ValueError(f"{inputs} inputs are no square map of {channels} channels")
+    return side
 
 
 def patch_kernel(ours: str, theirs: str, patch_size: int) -> Pair:

@@ -91,7 +91,8 @@ class SelfAttention(nn.Module):
           angles: rotary positions of the last tokens.
           return_weights: the weights are a large array that is not made otherwise.
         """
-        width, types = x.shape[-1], {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        width = x.shape[-1]
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         qkv = flat(Projections(3, width, self.qkv_bias, self.kernel_init, name="qkv", **types), x)
         query, key, value = einops.rearrange(qkv, "b t (n h d) -> n b t h d", n=3, h=self.num_heads)
         if angles is not None:
@@ -138,14 +139,15 @@ class AttentionPool(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch width"]:
         """Returns one vector for each example."""
-        width, types = x.shape[-1], {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        width = x.shape[-1]
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         probe = self.param("probe", nn.initializers.xavier_uniform(), (1, width), self.param_dtype)
-        parts = {"use_bias": True, "kernel_init": self.kernel_init, **types}
+        parts: dict[str, Any] = {"use_bias": True, "kernel_init": self.kernel_init, **types}
         query = Projections(1, width, name="query", **parts)(probe.astype(self.dtype))
         key_value = flat(Projections(2, width, name="key_value", **parts), x)
         key, value = einops.rearrange(key_value, "b t (n h d) -> n b t h d", n=2, h=self.num_heads)
         query = jnp.broadcast_to(query.reshape(1, 1, self.num_heads, -1), (len(x), 1, *key.shape[2:]))
-        dense = {"kernel_init": self.kernel_init, **types}
+        dense: dict[str, Any] = {"kernel_init": self.kernel_init, **types}
         mixed = jax.nn.dot_product_attention(query, key, value).reshape(-1, width)
         pooled = nn.Dense(width, name="out", **dense)(mixed)
         hidden = nn.LayerNorm(epsilon=self.epsilon, name="norm", **types)(pooled)

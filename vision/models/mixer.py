@@ -84,12 +84,13 @@ class Mixer(nn.Module):
         features["pre_logits"] = x
         if not self.num_classes:
             return x, features
-        head = {"kernel_init": nn.initializers.zeros, "bias_init": nn.initializers.constant(self.head_bias)}
-        return nn.Dense(self.num_classes, name="head", **head, **types)(x), features
+        bias_init = nn.initializers.constant(self.head_bias)
+        head: dict[str, Any] = {"kernel_init": nn.initializers.zeros, "bias_init": bias_init, **types}
+        return nn.Dense(self.num_classes, name="head", **head)(x), features
 
     def _mixed(self, x: Array, name: str, rate: float, keys: Any) -> Array:
         types: Any = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        inits = {"kernel_init": nn.initializers.lecun_normal(), "bias_init": nn.initializers.zeros}
+        inits: dict[str, Any] = {"kernel_init": nn.initializers.lecun_normal(), "bias_init": nn.initializers.zeros}
 
         tokens, channels = (
             Mlp(dim, False, self.activation, self.dropout, name=f"{name}_{which}", **inits, **types)

@@ -53,7 +53,7 @@ class Mlp(nn.Module):
         """Returns the new tokens."""
 
         def dense(features: int, name: str) -> nn.Dense:
-            inits = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
+            inits: dict[str, Any] = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
             return nn.Dense(features, name=name, dtype=self.dtype, param_dtype=self.param_dtype, **inits)
 
         if self.swiglu:
@@ -118,8 +118,8 @@ class Block(nn.Module):
           keys: one per example; None in evaluation.
           angles: rotary positions.
         """
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        inits = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        inits: dict[str, Any] = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
         attention = SelfAttention(self.num_heads, self.qkv_bias, self.kernel_init, name="attention", **types)
         mlp = Mlp(self.mlp_dim, self.swiglu, self.activation, self.dropout, name="mlp", **inits, **types)
         norms = [nn.LayerNorm(epsilon=self.epsilon, name=f"{which}_norm", **types) for which in ("attention", "mlp")]
@@ -136,7 +136,7 @@ class Block(nn.Module):
         def transform(x, keys):
             return mlp(norms[1](x), keys=keys) * scales[1]
 
-        residual = {"rate": self.drop_rate if rate is None else rate, "keys": keys}
+        residual: dict[str, Any] = {"rate": self.drop_rate if rate is None else rate, "keys": keys}
         x = Residual(self.drop_mode)(x, attend, **residual)
         x = Residual(self.drop_mode)(x, transform, **residual)
         return x, {"": x, **features}

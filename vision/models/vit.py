@@ -1,7 +1,7 @@
 """The Vision Transformer, with the options that make it DeiT, DINO's, DINOv2's, SigLIP's or the plain one."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -151,7 +151,7 @@ class ViT(nn.Module):
           masks: True for patches, row by row, whose content is replaced by the mask token.
         """
         keys = keys if train else None
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         kernel_init = self._kernel_init()
         grid = patch_grid((images.shape[1], images.shape[2], images.shape[3]), self.patch_size)
         embedding = nn.Dense(self.width, kernel_init=self._patch_init(), name="patch_embedding", **types)
@@ -192,7 +192,7 @@ class ViT(nn.Module):
             return x + jnp.asarray(sincos_2d(grid, self.width).reshape(-1, self.width), self.dtype), None
         name = "position_embedding"
         if self.has_variable("params", name):
-            positions = self.get_variable("params", name)
+            positions: Any = self.get_variable("params", name)
         else:
             positions = self.param(name, self._position_init(), (*grid, self.width), self.param_dtype)
         if tuple(positions.shape[:2]) != grid and not self.resize_positions:
@@ -201,7 +201,7 @@ class ViT(nn.Module):
                 f"learned positions are for {there} patches, these images have {here}; set resize_positions=True"
             )
         if tuple(positions.shape[:2]) != grid:
-            options = {"antialias": self.position_antialias, "offset": self.position_offset}
+            options: dict[str, Any] = {"antialias": self.position_antialias, "offset": self.position_offset}
             positions = resize_positions(positions, grid, **options)
         return x + positions.reshape(-1, self.width).astype(self.dtype), None
 
@@ -228,7 +228,7 @@ class ViT(nn.Module):
 
     def _stack(self, kernel_init: Initializer) -> Stack:
         biases = nn.initializers.normal(1e-6) if self.initialisation == "xavier" else nn.initializers.zeros
-        block = {
+        block: dict[str, Any] = {
             "num_heads": self.num_heads,
             "mlp_dim": self.mlp_dim,
             "swiglu": self.mlp == "swiglu",
@@ -244,15 +244,17 @@ class ViT(nn.Module):
             "dtype": self.dtype,
             "param_dtype": self.param_dtype,
         }
-        depth = {"stochastic_depth": self.stochastic_depth, "uniform_depth": self.uniform_depth}
+        depth: dict[str, Any] = {"stochastic_depth": self.stochastic_depth, "uniform_depth": self.uniform_depth}
         return Stack(self.depth, block, **depth, scan=self.scan, remat=self.remat, name="encoder")
 
     def _head(self, x: Array, features: Features, kernel_init: Initializer) -> tuple[Array, Features]:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         if self.pool == "map":
             activation = activation_function(self.activation)
-            pooling = {"epsilon": self.epsilon, "kernel_init": kernel_init, "activation": activation, **types}
-            x_pooled = AttentionPool(self.num_heads, self.mlp_dim, name="pool", **pooling)(features["patch_tokens"])
+            pooling: dict[str, Any] = {"epsilon": self.epsilon, "kernel_init": kernel_init, **types}
+            x_pooled = AttentionPool(self.num_heads, self.mlp_dim, activation=activation, name="pool", **pooling)(
+                features["patch_tokens"]
+            )
         else:
             x_pooled = x[:, 0] if self.pool == "token" else jnp.mean(features["patch_tokens"], axis=1)
         if self.representation:
@@ -262,7 +264,8 @@ class ViT(nn.Module):
             return x_pooled, features
         # Zero weights: the first predictions are those of the bias alone, whatever the features.
         head_init = nn.initializers.zeros if self.initialisation == "xavier" else kernel_init
-        head = {"kernel_init": head_init, "bias_init": nn.initializers.constant(self.head_bias), **types}
+        bias_init = nn.initializers.constant(self.head_bias)
+        head: dict[str, Any] = {"kernel_init": head_init, "bias_init": bias_init, **types}
         logits = nn.Dense(self.num_classes, name="head", **head)(x_pooled)
         if not self.distillation_token:
             return logits, features

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vision.data.decode import DecodeError
+from vision.data.framing import Interpolation
 from vision.data.host import HostPart
 from vision.errors import UserError
 from vision.training.pretrained import Pretrained
@@ -93,7 +94,7 @@ def predict(
     top = min(top, model.module.num_classes)
     height, width, channels = pretrained.image_shape
     crop = {"name": "whole"} if expected.squash else {"name": "center", "fraction": expected.crop_ratio}
-    part = HostPart((height, width), channels, crop, "pillow", expected.interpolation)
+    part = HostPart((height, width), channels, crop, "pillow", _interpolation(expected.interpolation))
     mean, std = (np.asarray(value, np.float32) for value in (expected.mean, expected.std))
 
     @jax.jit
@@ -119,3 +120,9 @@ def predict(
         for (path, seen), p, k in zip(decoded, probabilities, classes, strict=False):  # the rest is filling
             predictions.append(Prediction(path, seen, tuple(k.tolist()), tuple(p.tolist())))
     return predictions, broken
+
+
+def _interpolation(name: str) -> Interpolation:
+    if name not in get_args(Interpolation):
+        raise UserError(f"images cannot be resized by {name!r} here; give --interpolation bilinear or bicubic")
+    return cast(Interpolation, name)

@@ -24,6 +24,7 @@ from vision.objectives.classify import classify
 from vision.training import sharding
 from vision.training.checkpoint import load_arrays
 from vision.training.schema import eval_section, own, resolve
+from vision.training.state import TrainState
 
 Note = Callable[[str], None]
 # How the authors of these sets evaluate: which label counts, and which classes compete.
@@ -192,7 +193,7 @@ def evaluate(
         objective=classify(pretrained.model),
     )
     placed = jax.device_put((pretrained.params, pretrained.extra), sharding.replicated(mesh))
-    values = dict(made.run(pretrained._replace(params=placed[0], collections=placed[1]["collections"])))
+    values = dict(made.run(TrainState(0, placed[0], placed[1], ())))
     return evaluator, {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from vision.interop.names import Naming, Pair, conv_layer, dense_layer, flattened
-from vision.models.alexnet import GRID, AlexNet
+from vision.models.alexnet import AlexNet
 
 # Where the convolutions stand in torchvision's sequence, ReLUs and poolings counted.
 _CONVOLUTIONS = (0, 3, 6, 8, 10)
@@ -21,7 +21,7 @@ def torchvision_pairs(module: Any) -> list[Pair]:
     for index in range(hidden):
         layer = dense_layer(f"hidden_{index}", f"classifier.{3 * index + 1}")
         if index == 0:
-            layer[0] = flattened("params/hidden_0/kernel", "classifier.1.weight", height=GRID, width=GRID)
+            layer[0] = flattened("params/hidden_0/kernel", "classifier.1.weight", channels=256)
         pairs += layer
     return pairs + (dense_layer("head", f"classifier.{3 * hidden}") if module.num_classes else [])
 

@@ -12,16 +12,14 @@ from vision.models.lenet_1998 import CONNECTIONS, PAIRS, LeNet1998
 def lenet_pairs(module: Any) -> list[Pair]:
     """``conv1``, ``conv2``, ..., ``fc1``, ``fc2``, ..., the last of them the head.
 
-    The first dense layer is taken for maps as large as images that just fill ``field`` leave them (28x28 pixels where
-    there is none).
+    The first dense layer is taken for square maps.
     """
     pairs = [p for i in range(len(module.conv_widths)) for p in conv_layer(f"conv_{i}", f"conv{i + 1}", bias=True)]
     layers = [f"hidden_{i}" for i in range(len(module.hidden_sizes))] + ["head"] * bool(module.num_classes)
-    side = module.map_size(module.field or 28)
     for number, ours in enumerate(layers, start=1):
         layer = dense_layer(ours, f"fc{number}")
         if number == 1:
-            layer[0] = flattened(f"params/{ours}/kernel", f"fc{number}.weight", height=side, width=side)
+            layer[0] = flattened(f"params/{ours}/kernel", f"fc{number}.weight", channels=module.conv_widths[-1])
         pairs += layer
     return pairs
 
@@ -39,7 +37,7 @@ def lenet_1998_pairs(module: Any) -> list[Pair]:
         same("params/conv_1/bias", "c3.bias"),
         same("params/pool_1/coefficient", "s4.weight"),
         same("params/pool_1/bias", "s4.bias"),
-        flattened("params/hidden_0/kernel", "c5.weight", height=5, width=5),
+        flattened("params/hidden_0/kernel", "c5.weight", channels=16),
         same("params/hidden_0/bias", "c5.bias"),
         *dense_layer("hidden_1", "f6"),
     ]
