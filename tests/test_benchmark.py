@@ -37,6 +37,11 @@ MEASURED = {
         "overlap, step 2 x host: loop beyond the longer": "%",
         "overlap, step 4 x host: loop / (step + host)": "%",
     },
+    "models": {
+        "LeNet-5, batch 4, 1 core: forwards": "ms",
+        "ResNet-18, batch 1, 2 cores: train step": "ms",
+        "ViT-Ti/4, batch 1, 1 core: train step": "ms",
+    },
 }
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
@@ -62,10 +67,10 @@ def test_a_suite_runs_and_writes_what_it_measured(suite, program, tmp_path):
         assert row["unit"] == "%" or row["min"] > 0, name
         assert name in done.stdout
 
-    if suite == "data" and not HAS_TORCH:
+    if suite in ("data", "models") and not HAS_TORCH:
         assert "pip install torch" in done.stderr
         assert "--peer_python" in done.stderr
-        assert not any("DataLoader" in name for name in rows)
+        assert not any("DataLoader" in name or "torch" in name for name in rows)
 
     machine = written["machine"]
     assert machine["cores"] >= 1
@@ -216,12 +221,59 @@ def test_a_contender_that_ends_is_an_error_that_says_why(tmp_path):
     contender.close()
 
 
-def test_the_network_that_input_is_measured_against_has_the_published_size():
+def test_the_network_that_input_is_measured_against_is_trained_and_has_the_published_size():
     import jax
 
-    from tools.benchmarks.resnet20 import make_step
+    from tools.benchmarks.model_steps import make_step
 
-    (params, _, _), _ = make_step(np.zeros((1, 32, 32, 3), np.float32))
+    images, labels = np.zeros((2, 32, 32, 3), np.float32), np.zeros(2, np.int32)
+    functions = []
+
+    def new_state(images):
+        state, *rest = make_step("resnet/20", images)
+        functions.extend(rest)
+        return state
+
+    state = jax.eval_shape(new_state, images)
+    step, predict = functions
     # 0.27 million (He et al. 2016, table 6); in full by hand: convolutions 267,696, their scales and offsets 1,376,
     # and 650 of the last layer.
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 269_722
+    assert sum(leaf.size for leaf in jax.tree.leaves(state[0])) == 269_722
+    assert jax.eval_shape(predict, state, images).shape == (2, 10)
+    after, loss = jax.eval_shape(step, state, images, labels)
+    assert jax.tree.map(lambda leaf: leaf.shape, after) == jax.tree.map(lambda leaf: leaf.shape, state)
+    assert loss.shape == ()
+
+
+def test_a_step_lowers_the_loss_and_a_prediction_shows_it():
+    from tools.benchmarks.model_steps import make_step
+
+    random = np.random.default_rng(0)
+    images, labels = random.standard_normal((8, 28, 28, 1), np.float32), np.arange(8) % 3
+    state, step, predict = make_step("lenet/5", images)
+    losses = []
+    for _ in range(40):
+        state, loss = step(state, images, labels)
+        losses.append(float(loss))
+    assert losses[-1] < losses[0]
+    logits = np.asarray(predict(state, images), np.float64)
+    shifted = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    assert -shifted[np.arange(8), labels].mean() < losses[0]
+
+
+def test_networks_are_as_large_as_those_that_they_are_compared_with():
+    from tools.benchmarks.models import count_parameters
+
+    # LeNet-5: 156 + 2,416 + 48,120 + 10,164 + 850; ResNet-18 and ViT-Ti/4 as torchvision counts them for 10 classes.
+    assert count_parameters("LeNet-5") == 61_706
+    assert count_parameters("ResNet-18") == 11_173_962
+    assert count_parameters("ViT-Ti/4") == 5_362_762
+
+
+def test_only_peers_that_a_suite_has_and_that_are_asked_for_are_looked_for(program, tmp_path):
+    flags = ("--suite", "models", "--quick", "--out", tmp_path / "out.json", "--peer_python", tmp_path / "none")
+    done = program("tools.benchmark", *flags, "--tf_python", tmp_path / "none", check=2)
+    assert "--peer_python" in done.stderr
+    from tools.benchmark import PEERS, SUITES
+
+    assert set(PEERS) <= set(SUITES)

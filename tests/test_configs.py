@@ -2,35 +2,66 @@
 
 import ast
 import inspect
+from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from conftest import REPOSITORY
 
+from vision.config.duration import steps_of
 from vision.config.loading import load
 from vision.data.source import ArraySource
 from vision.data.sources import Opener
+from vision.errors import ConfigError
 from vision.training import assemble as module
 from vision.training.schema import resolve
 
 CONFIGS = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.name != "__init__.py")
-# What stands in for data that may not be there: shape of an image and number of classes.
+# What stands behind the colon of `configs/x.py:argument`; the first is the default.
+ARGUMENTS = {
+    "alexnet_imagenet": ("2012", "torchvision"),
+    "convnext_imagenet": ("T", "S", "B", "L"),
+    "lenet_mnist": ("5", "5_1998"),
+    "mixer_b16_imagenet": ("300", "60"),
+    "resnet50_imagenet": ("50", "18", "34", "101", "152"),
+    "resnet50_rsb_imagenet": ("a1", "a2", "a3"),
+    "resnet_cifar10": ("20", "32", "44", "56", "110", "20,3"),
+    "vgg_imagenet": ("16", "11", "13", "19", "11_bn", "13_bn", "16_bn", "19_bn"),
+    "vit_s16_imagenet": ("90", "300"),
+}
+SPECS = [path.stem for path in CONFIGS] + [f"{stem}:{each}" for stem, all_of in ARGUMENTS.items() for each in all_of]
+# What steps in the quick tests: small networks, each kind once. The configs beside them, and one of each network and
+# recipe that an argument chooses, are traced with few layers, and step with all of them in the slow tests.
+TRACED = [path.stem for path in CONFIGS if "imagenet" in path.stem] + [
+    "alexnet_imagenet:torchvision",
+    "lenet_mnist",
+    "lenet_mnist:5_1998",
+    "resnet50_rsb_imagenet:a3",
+    "resnet_cifar10",
+    "vgg_imagenet:16_bn",
+]
+STEPPED = [path.stem for path in CONFIGS if path.stem not in TRACED]
+SIDE = 80  # of the images that stand in for ImageNet's: a multiple of 16, and AlexNet needs 67
+# What stands in for data that may not be there: shape of an image, number of classes, examples of the real train split.
 KNOWN = {
-    "digits": ((8, 8, 1), 10),
-    "mnist": ((28, 28, 1), 10),
-    "fashion_mnist": ((28, 28, 1), 10),
-    "cifar10": ((32, 32, 3), 10),
-    "shapes": ((64, 64, 3), 64),
-    "folder:images": ((32, 24, 3), 5),
+    "digits": ((8, 8, 1), 10, 1437),
+    "mnist": ((28, 28, 1), 10, 60_000),
+    "fashion_mnist": ((28, 28, 1), 10, 60_000),
+    "cifar10": ((32, 32, 3), 10, 50_000),
+    "imagenet2012": ((SIDE, SIDE, 3), 1000, 1_281_167),
+    "shapes": ((64, 64, 3), 64, 10_000),
+    "folder:images": ((32, 24, 3), 5, 10_000),
 }
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
     def make(opener, split):
-        shape, classes = KNOWN[opener.name]
+        shape, classes, _ = KNOWN[opener.name]
         generator = np.random.default_rng(len(split or ""))
         images = generator.integers(0, 256, (40, *shape), dtype=np.uint8)
         return ArraySource({"image": images, "label": generator.integers(0, classes, 40).astype(np.int32)}, classes)
@@ -38,13 +69,37 @@ def stand_in(monkeypatch):
     monkeypatch.setattr(Opener, "__call__", make)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_builds_and_steps_at_tiny_size(path: Path, stand_in):
-    config = resolve(load(str(path)))
-    config["batch_size"] = 16
+def loaded(spec: str):
+    stem, colon, argument = spec.partition(":")
+    return resolve(load(f"{REPOSITORY / 'configs' / stem}.py{colon}{argument}"))
+
+
+def tiny(spec: str, *, batch_size: int, shallow: bool = False):
+    """The experiment with small batches and images, no warm-up (longer than the stand-in's epochs) and few layers."""
+    config = loaded(spec)
+    config["batch_size"] = batch_size
+    config["optimizer"]["warmup"] = None
     for section in config["evals"].values():
-        section["batch_size"] = 16
-    experiment = module.assemble(resolve(config))
+        section["batch_size"] = batch_size
+    model = config["model"]
+    if config["data"]["name"] == "imagenet2012":
+        config["data"]["image_size"] = SIDE
+        for section in config["data"]["augment"]:
+            if "size" in section:
+                section["size"] = SIDE - 8
+        if "hidden_sizes" in model:
+            model["hidden_sizes"] = (64, 64)  # eight devices would hold 4096 x 25088 weights eight times
+    if shallow and "depth" in model:
+        model["depth"] = 2
+    if shallow and "stage_sizes" in model:
+        model["stage_sizes"] = (1, 1)
+        if "widths" in model:
+            model["widths"] = model["widths"][:2]
+    return module.assemble(resolve(config))
+
+
+def check_steps(experiment):
+    """Two steps change parameters, losses and metrics of evaluations are finite."""
     state = experiment.init(experiment.constants.keys.init)
     before = jax.device_get(state.params)
     for step in range(2):
@@ -56,8 +111,161 @@ def test_builds_and_steps_at_tiny_size(path: Path, stand_in):
         assert all(np.isfinite(value).all() for _, value in evaluator.run(state))
 
 
+def check_traces(experiment):
+    """The step gives a state of the same shapes and types, and evaluations can be made."""
+    state, batch = experiment.abstract_state, experiment.pipeline.spec()
+    after, metrics = jax.eval_shape(experiment.step, state, batch, experiment.constants)
+    same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), state, after)
+    assert all(jax.tree.leaves(same))
+    assert {"loss", "accuracy"} <= set(metrics)
+    assert set(module.make_evaluators(experiment)) == set(experiment.config["evals"])
+
+
+@pytest.mark.parametrize("spec", STEPPED)
+def test_builds_and_steps_at_tiny_size(spec, stand_in):
+    check_steps(tiny(spec, batch_size=16, shallow=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", TRACED)
+def test_traced_ones_step_too(spec, stand_in):
+    check_steps(tiny(spec, batch_size=8))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", sorted({*SPECS} - {*STEPPED} - {*TRACED}))
+def test_every_other_argument_traces(spec, stand_in):
+    check_traces(tiny(spec, batch_size=8))
+
+
+@pytest.mark.parametrize("spec", TRACED)
+def test_others_trace(spec, stand_in):
+    check_traces(tiny(spec, batch_size=8, shallow=True))
+
+
+def schedule_of(spec: str):
+    """Returns the learning rate as a function of the step and the number of steps, both at the published size."""
+    config = loaded(spec)
+    examples = KNOWN[config["data"]["name"]][2]
+    if config["data"]["split"] == "train[:99%]":
+        examples = round(0.99 * examples)
+    in_steps = partial(steps_of, batch_size=config["batch_size"], num_examples=examples)
+    total = in_steps(config["duration"], "config.duration")
+    return module.make_schedule(config["optimizer"], total, in_steps), total, in_steps
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_schedule_and_batches_hold_at_their_real_size(spec):
+    config = loaded(spec)
+    schedule, total, in_steps = schedule_of(spec)
+    warmup = in_steps(config["optimizer"]["warmup"] or {"steps": 0}, "config.optimizer.warmup")
+    assert warmup < total
+    assert float(schedule(warmup)) == pytest.approx(config["optimizer"]["learning_rate"])
+    assert float(schedule(total - 1)) < float(schedule(warmup))
+    for when in config["optimizer"]["schedule"].get("at", ()):
+        assert in_steps(when, "at") < total
+    assert config["batch_size"] % 8 == 0, "the devices of a machine share a batch"
+
+
+@pytest.mark.parametrize(
+    ("spec", "step", "rate"),
+    [
+        # He et al. 2016, section 4.2: 0.1, divided by 10 at 32,000 and 48,000 iterations; 110 layers warm up before.
+        ("resnet_cifar10:56", 31_999, 0.1),
+        ("resnet_cifar10:56", 32_000, 0.01),
+        ("resnet_cifar10:56", 48_000, 0.001),
+        ("resnet_cifar10:110", 31_999, 0.1),
+        ("resnet_cifar10:110", 32_000, 0.01),
+        ("resnet_cifar10:110", 48_000, 0.001),
+        # An epoch of ImageNet in batches of 256 is 5,004.6 steps.
+        ("resnet50_imagenet", 30 * 5004, 0.1),
+        ("resnet50_imagenet", 30 * 5005, 0.01),
+        # big_vision: warm-up to 10,000 steps, then half a cosine; at the middle of the rest the half.
+        ("vit_s16_imagenet:90", 5_000, 0.5e-3),
+        ("vit_s16_imagenet:90", 10_000 + (111_476 - 10_000) // 2, 0.5e-3),
+        ("mixer_b16_imagenet:300", 92_897, 1e-8),
+        # "ResNet strikes back": 5 epochs of 625.6 steps up to 8e-3, and down to 1e-6.
+        ("resnet50_rsb_imagenet:a3", 3128, 8e-3),
+        ("resnet50_rsb_imagenet:a3", 62_557, 1e-6),
+    ],
+)
+def test_learning_rates_are_the_published_ones(spec, step, rate):
+    schedule, _, _ = schedule_of(spec)
+    assert float(schedule(step)) == pytest.approx(rate, rel=1e-3)
+
+
+def first_update(spec, params, gradients, rate):
+    """The first update of a config's optimizer at a constant learning rate."""
+    optimizer = module.make_optimizer(loaded(spec)["optimizer"], optax.constant_schedule(rate), params)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    return updates
+
+
+@pytest.mark.parametrize(
+    ("spec", "rate", "kernel", "other"),
+    [
+        # What the weight decay alone takes of a parameter at the peak of the learning rate. He et al. and torchvision
+        # decay all parameters, times the learning rate; big_vision takes 1e-4 of kernels, beside it; the rest is AdamW.
+        ("resnet_cifar10", 0.1, 0.1 * 1e-4, 0.1 * 1e-4),
+        ("resnet50_imagenet", 0.1, 0.1 * 1e-4, 0.1 * 1e-4),
+        ("alexnet_imagenet:2012", 0.01, 0.01 * 5e-4, 0.01 * 5e-4),
+        ("vgg_imagenet", 0.01, 0.01 * 1e-4, 0.01 * 1e-4),
+        ("vit_s16_imagenet", 1e-3, 1e-4, 0.0),
+        ("mixer_b16_imagenet", 1e-3, 1e-4, 0.0),
+        ("deit_s16_imagenet", 1e-3, 1e-3 * 0.05, 0.0),
+        ("convnext_imagenet", 4e-3, 4e-3 * 0.05, 0.0),
+    ],
+)
+def test_weight_decay_is_the_published_one(spec, rate, kernel, other):
+    assert loaded(spec)["optimizer"]["learning_rate"] == pytest.approx(rate)
+    params = {"layer": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3), "scale": jnp.ones(3)}}
+    updates = first_update(spec, params, jax.tree.map(jnp.zeros_like, params), rate)["layer"]
+    np.testing.assert_allclose(updates["kernel"], -kernel, rtol=1e-6)
+    np.testing.assert_allclose(updates["bias"], -other, rtol=1e-6)
+    np.testing.assert_allclose(updates["scale"], -other, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-2])
+def test_lamb_sees_the_mean_over_classes_that_timm_has(size):
+    """timm averages over 1,000 classes, then clips to 1 and adds 1e-6; here the sum over classes takes the same step.
+
+    Gradients of 1e-6 are where the epsilon shows, 1e-2 over 400 x 400 weights is where the clipping does.
+    """
+    generator = np.random.default_rng(0)
+    weights, mean = generator.normal(size=(400, 400)), size * generator.normal(size=(400, 400))
+    updates = first_update(
+        "resnet50_rsb_imagenet:a1",
+        {"kernel": jnp.asarray(weights, jnp.float32), "scale": jnp.ones(1)},
+        {"kernel": jnp.asarray(1000 * mean, jnp.float32), "scale": jnp.zeros(1)},
+        5e-3,
+    )
+    clipped = mean / max(1.0, np.linalg.norm(mean))
+    # The first step of Adam: both averages, with their bias corrected, are the gradient and its square.
+    direction = clipped / (np.abs(clipped) + 1e-6) + 0.01 * weights
+    expected = -5e-3 * np.linalg.norm(weights) / np.linalg.norm(direction) * direction
+    np.testing.assert_allclose(updates["kernel"], expected, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("stem", ARGUMENTS)
+def test_the_first_argument_is_the_default(stem):
+    assert loaded(stem) == loaded(f"{stem}:{ARGUMENTS[stem][0]}")
+
+
+@pytest.mark.parametrize("stem", sorted(ARGUMENTS.keys() - {"mixer_b16_imagenet", "vit_s16_imagenet"}))
+def test_an_unknown_argument_is_refused_by_its_name(stem):
+    with pytest.raises(ConfigError, match="none"):
+        loaded(f"{stem}:none")
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_docstring_has_the_command_and_the_expected_result(path: Path):
     text = inspect.cleandoc(ast.get_docstring(ast.parse(path.read_text())) or "")
     assert f"python -m experiments.train --config configs/{path.name}" in text
     assert "Expected:" in text
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_arguments_are_tested(path: Path):
+    functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    takes_one = any(node.args.args for node in functions if node.name == "get_config")
+    assert takes_one == (path.stem in ARGUMENTS or path.stem.startswith("folder"))

@@ -42,7 +42,7 @@ CASES = [
         for source in ("torchvision", "timm", "huggingface", "torch")
     ),
     ("timm/mixer", "mixer/S16", {"patch_size": 4, "width": 8, "depth": 2, "tokens_dim": 5, "channels_dim": 6}, 16, 3),
-    *((f"{library}/vit", "vit/B16", VIT, 16, 3) for library in ("timm", "dinov2", "huggingface")),
+    *((f"{library}/vit", "vit/B16", VIT, 16, 3) for library in ("timm", "dino", "dinov2", "huggingface")),
     ("timm/vit", "vit/B16", {**VIT, "qkv_bias": False, "layer_scale": 0.1}, 16, 3),
     ("timm/vit", "vit/B16", {**VIT, "num_registers": 3}, 16, 3),
     ("timm/vit", "vit/B16", {**VIT, "distillation_token": True}, 16, 3),
@@ -325,10 +325,11 @@ def test_saving_says_what_has_no_name():
         to_theirs(ours, NAMINGS["timm/vit"], module)
 
 
-def test_names_that_fix_the_size_of_images_say_so():
+def test_names_that_fix_the_shape_of_a_map_say_so():
     module, wanted = built("lenet/caffe", {}, 32, 1)
-    with pytest.raises(UserError, match=r"fc1\.weight cannot hold params/hidden_0/kernel \[1250, 500\]: these names"):
-        to_theirs(drawn(wanted), NAMINGS["torch/lenet"], module)
+    ours = {**drawn(wanted), "params/hidden_0/kernel": np.zeros((6 * 4 * 50, 500))}
+    with pytest.raises(UserError, match=r"fc1\.weight cannot hold params/hidden_0/kernel \[1200, 500\]: these names"):
+        to_theirs(ours, NAMINGS["torch/lenet"], module)
 
 
 def test_what_is_loaded_lies_over_what_was_there():
