@@ -7,6 +7,8 @@ checkpoint  how long a save holds training up, its time to disk, its size, the t
 data        images per second from JPEG files, of small images and of views on the device, their share of a train
             step, and whether reading ahead hides them; side by side with torch's DataLoader and with tf.data, where
             an interpreter that has them is there
+models      predictions and train steps of LeNet-5, ResNet-18 and ViT-Ti/4 on small images, beside PyTorch's of the
+            same networks on the same cores
 
 The table goes to standard output, progress to standard error, and everything with the machine, the versions and
 each single repeat to --out. What is written while measuring goes to a temporary folder (TMPDIR chooses where) that
@@ -23,7 +25,9 @@ from typing import Any
 from vision import program
 from vision.errors import UserError
 
-SUITES = ("start", "loop", "checkpoint", "data")
+SUITES = ("start", "loop", "checkpoint", "data", "models")
+# Whom a suite compares with, where there is an interpreter that has it.
+PEERS = {"data": ("torch", "tensorflow"), "models": ("torch",)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--repeats",
         type=int,
         metavar="N",
-        help="of every measurement (default: start 5, loop 25, checkpoint 12, data 5 to 9)",
+        help="of every measurement (default: start 5, loop 25, checkpoint 12, data 5 to 9, models 7)",
+    )
+    parser.add_argument(
+        "--against",
+        action="append",
+        choices=("torch", "tensorflow"),
+        help="whom to compare with (may be repeated; default: whoever is found)",
     )
     parser.add_argument(
         "--jpegs",
@@ -68,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.repeats is not None and args.repeats < 1:
         parser.error(f"--repeats: must be at least 1, got {args.repeats}")
     pythons = {"torch": args.peer_python, "tensorflow": args.tf_python}
+    pythons = {name: python for name, python in pythons.items() if name in (args.against or pythons)}
     result = measure(
         args.suite or SUITES, repeats=args.repeats, quick=args.quick, out=args.out, jpegs=args.jpegs, pythons=pythons
     )
@@ -99,8 +110,8 @@ def measure(
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror or error}") from error
     here = machine.describe()
-    wanted = pythons.items() if "data" in suites else ()
-    peers = {name: peer for name, python in wanted if (peer := find_peer(name, python))}
+    wanted = {name for suite in suites for name in PEERS.get(suite, ())}
+    peers = {name: peer for name, python in pythons.items() if name in wanted and (peer := find_peer(name, python))}
     versions = {package: version for peer in peers.values() for package, version in peer.versions.items()}
     measured: list[rows.Row] = []
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:

@@ -1,4 +1,4 @@
-"""The processes that the data suite compares, and their turns: whoever is compared runs under the same load."""
+"""The processes that a suite compares, and their turns: whoever is compared runs under the same load."""
 
 import importlib.util
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tools.benchmarks.rows import ROOT, say
-from tools.peers import Work
+from tools.peers import Networks, Work
 from vision.errors import UserError
 
 _PEERS = {
@@ -45,9 +45,7 @@ def find_peer(name: str, python: Path | None) -> Peer | None:
     """
     flag, packages, install = _PEERS[name]
     if python is None and importlib.util.find_spec(packages[0]) is None:
-        say(
-            f"data: no rows of {name}, which is not installed; {install} in an environment of its own, then {flag} PATH"
-        )
+        say(f"no rows of {name}, which is not installed; {install} in an environment of its own, then {flag} PATH")
         return None
     code = "import json, importlib.metadata as m, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
     try:
@@ -86,7 +84,9 @@ class Timed:
 class Contender:
     """A process that answers how long so many of its batches take; see :func:`tools.peers.serve`."""
 
-    def __init__(self, python: str | None, module: str, work: Work, log: Path, *, settle_seconds: float = 1.5):
+    def __init__(
+        self, python: str | None, module: str, work: Work | Networks, log: Path, *, settle_seconds: float = 1.5
+    ):
         """Starts it.
 
         Args:

@@ -16,7 +16,7 @@ _DECODED_AHEAD = 8  # batches, rather too many: two that the loader keeps, and w
 
 def main() -> None:
     """Serves batches of JPEG files, of small images on the device, of views, and steps of a ResNet."""
-    work = begin()
+    work = begin(Work)
     from vision import program
 
     program.prepare_jax()
@@ -95,10 +95,10 @@ def _views(work: Work) -> Stream:
 
 
 def _steps(work: Work) -> Stream:
-    from tools.benchmarks.resnet20 import make_step
+    from tools.benchmarks.model_steps import make_step
 
     example = next(_prepared(_small(work, work.step_batch), work.step_batch, ()).batches)
-    state, step = make_step(example["image"], blocks=work.step_blocks)
+    state, step, _ = make_step("resnet/20", example["image"], stage_sizes=(work.step_blocks,) * 3)
 
     def run(_: int) -> Any:
         nonlocal state

@@ -1,4 +1,4 @@
-"""What the data suite compares: a contender is a process that hands out batches and times itself on request.
+"""What the suites compare: a contender is a process that hands out batches and times itself on request.
 
 Only the standard library is imported here, as a peer runs under an interpreter that has none of the house's packages.
 """
@@ -9,8 +9,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _STEPS_TO_SETTLE = 3
@@ -55,6 +55,48 @@ class Work:
         return json.dumps(dataclasses.asdict(self))
 
 
+class Network(NamedTuple):
+    """A network that both sides of the suite of models have, for 10 classes.
+
+    Attributes:
+      model: the house's name of it.
+      size: side of its images in pixels.
+      channels: of its images.
+      options: of the house's model.
+    """
+
+    model: str
+    size: int
+    channels: int
+    options: Mapping[str, Any]
+
+
+NETWORKS = {
+    "LeNet-5": Network("lenet/5", 28, 1, {}),
+    "ResNet-18": Network("resnet/18_cifar", 32, 3, {}),
+    "ViT-Ti/4": Network("vit/Ti16", 32, 3, {"patch_size": 4}),
+}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What contenders of the suite of models do alike.
+
+    Attributes:
+      cores: that the process may use.
+      batch_sizes: name of a network -> images in a batch.
+      parameters: name of a network -> how many it has in the house, and is to have on the other side.
+    """
+
+    cores: int
+    batch_sizes: Mapping[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> str:
+        """Returns it as one argument of a command line."""
+        return json.dumps(dataclasses.asdict(self))
+
+
 class Stream(NamedTuple):
     """Batches without end.
 
@@ -74,9 +116,12 @@ class Stream(NamedTuple):
 Start = Callable[[], Stream]
 
 
-def begin() -> Work:
+AnyWork = TypeVar("AnyWork", Work, Networks)
+
+
+def begin(kind: type[AnyWork]) -> AnyWork:
     """Reads the work from the command line and keeps the process to as many cores; call it before other imports."""
-    work = Work(**json.loads(sys.argv[1]))
+    work = kind(**json.loads(sys.argv[1]))
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: work.cores])
     return work

@@ -10,7 +10,7 @@ from tools.peers import MEAN, STD, Start, Stream, Work, begin, serve
 
 def main() -> None:
     """Serves batches of JPEG files."""
-    work = begin()
+    work = begin(Work)
     serve(streams(work))
 
 

@@ -11,7 +11,7 @@ from tools.peers import MEAN, STD, Start, Stream, Work, begin, serve
 
 def main() -> None:
     """Serves batches of JPEG files, of small images in memory, and of views."""
-    work = begin()
+    work = begin(Work)
     serve(streams(work))
 
 
