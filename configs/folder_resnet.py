@@ -1,0 +1,18 @@
+"""A ResNet of 18 layers, a quarter as wide as usual, on any folder of images.
+
+Command: python -m experiments.train --config configs/folder_resnet.py --config.data.name=folder:PATH
+(or configs/folder_resnet.py:PATH; for other sources see configs/folder.py.)
+Expected: TBD
+"""
+
+from ml_collections import ConfigDict
+
+from configs import folder
+
+
+def get_config(root: str = "images") -> ConfigDict:
+    config = folder.get_config(root)
+    config.model = {"name": "resnet/18", "width": 16}
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.rules = ((r"(bias|scale)$", {"weight_decay": 0.0}),)
+    return config
