@@ -48,8 +48,8 @@ def get_config(epochs: str = "300") -> ConfigDict:
         "rules": ((r"kernel$", {"weight_decay": 0.1}),),
     }
     config.evals = {
-        "minival": {"name": "classification", "split": "train[99%:]", "every": {"epochs": 5}},
-        "val": {"name": "classification", "split": "validation", "every": {"epochs": 5}},
+        "minival": {"name": "classification", "loss": "sigmoid", "split": "train[99%:]", "every": {"epochs": 5}},
+        "val": {"name": "classification", "loss": "sigmoid", "split": "validation", "every": {"epochs": 5}},
     }
     config.checkpoint = {"every": {"steps": 1000}, "keep": 2}
     return config

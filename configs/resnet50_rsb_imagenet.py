@@ -74,6 +74,8 @@ def get_config(name: str = "a1") -> ConfigDict:
         "clip_global_norm": 1.0 * CLASSES,
         "rules": ((r"(bias|scale)$", {"weight_decay": 0.0}),),
     }
-    config.evals = {"val": {"name": "classification", "split": "validation", "every": {"epochs": 10}}}
+    config.evals = {
+        "val": {"name": "classification", "loss": "sigmoid", "split": "validation", "every": {"epochs": 10}}
+    }
     config.checkpoint = {"every": {"epochs": 5}, "keep": 2}
     return config

@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_weights(parser)
     parser.add_argument("--images", required=True, nargs="+", metavar="PATH", help="files and folders")
     parser.add_argument("--classes", type=Path, metavar="FILE", help="names of the classes, one on each line")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: predictions.html)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the page (default: predictions.html, in the run's folder)"
+    )
     parser.add_argument("--top", type=int, default=5, help="how many classes of each image (default: 5)")
     parser.add_argument("--batch_size", type=int, default=32, help="images at a time (default: 32)")
     args = parser.read(argv)
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.weights = args.weights or args.workdir
     paths = find_images(args.images)
     pretrained = pretrained_of(args)
-    names = class_names_of(args.classes, args.workdir, pretrained.model.module.num_classes)
+    names = class_names_of(args.classes, args.weights, pretrained.model.module.num_classes)
     predictions, broken = predict(pretrained, paths, top=args.top, batch_size=args.batch_size)
     for path, reason in broken:
         print(f"{path}: {reason}", file=sys.stderr)
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for each in shown:
         words = ", ".join(f"{one['class']} {one['probability']:.3f}" for one in each["top"])
         print(f"{each['image']}: {words}", file=sys.stderr if args.json else sys.stdout)
-    page = args.out or Path("predictions.html")
+    page = args.out or Path(args.workdir or ".") / "predictions.html"
     write_page(page, predictions, names, title=f"{pretrained.name}: {args.weights}")
     print(f"page: {page}", file=sys.stderr)
     result = {"weights": args.weights, "model": pretrained.name, "predictions": shown, "page": str(page)}

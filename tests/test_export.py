@@ -98,7 +98,7 @@ def test_a_feature_and_a_fixed_batch_size():
         export(predictor(model, arrays, feature="block99"), (16, 16, 3), dtype="float32", batch_size=1)
 
 
-def test_what_needs_a_number_for_the_batch_is_told(monkeypatch):
+def test_a_file_that_jax_could_not_read_is_not_written(monkeypatch):
     monkeypatch.setattr("vision.interop.export._LARGEST", 100)
     with pytest.raises(UserError, match="up to 2 GiB"):
         export(lambda images: images, (2, 2, 1), platforms=("cpu",))

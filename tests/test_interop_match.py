@@ -15,7 +15,7 @@ from vision.interop.match import to_ours, to_theirs, unfaithful
 from vision.interop.namings import NAMINGS
 from vision.interop.recognise import recognise
 from vision.interop.saved import abstract
-from vision.interop.trees import flat, nested, overlay
+from vision.interop.trees import flat, nested
 
 VIT = {"patch_size": 4, "width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 24}
 DINOV2 = {**VIT, "layer_scale": 1e-5, "mask_token": True, "num_registers": 2}
@@ -42,7 +42,10 @@ CASES = [
         for source in ("torchvision", "timm", "huggingface", "torch")
     ),
     ("timm/mixer", "mixer/S16", {"patch_size": 4, "width": 8, "depth": 2, "tokens_dim": 5, "channels_dim": 6}, 16, 3),
-    *((f"{library}/vit", "vit/B16", VIT, 16, 3) for library in ("timm", "dino", "dinov2", "huggingface")),
+    *(
+        (f"{library}/vit", "vit/B16", VIT, 16, 3)
+        for library in ("timm", "torchvision", "dino", "dinov2", "huggingface")
+    ),
     ("timm/vit", "vit/B16", {**VIT, "qkv_bias": False, "layer_scale": 0.1}, 16, 3),
     ("timm/vit", "vit/B16", {**VIT, "num_registers": 3}, 16, 3),
     ("timm/vit", "vit/B16", {**VIT, "distillation_token": True}, 16, 3),
@@ -330,11 +333,6 @@ def test_names_that_fix_the_shape_of_a_map_say_so():
     ours = {**drawn(wanted), "params/hidden_0/kernel": np.zeros((6 * 4 * 50, 500))}
     with pytest.raises(UserError, match=r"fc1\.weight cannot hold params/hidden_0/kernel \[1200, 500\]: these names"):
         to_theirs(ours, NAMINGS["torch/lenet"], module)
-
-
-def test_what_is_loaded_lies_over_what_was_there():
-    initial = {"a": {"kernel": 1, "bias": 2}, "head": {"kernel": 3}, "empty": {}}
-    assert overlay(initial, {"a": {"kernel": 10}}) == {**initial, "a": {"kernel": 10, "bias": 2}}
 
 
 def test_fit_of_a_checkpoint_needs_no_names():

@@ -1,4 +1,4 @@
-"""Every registered model keeps the contract that objectives, evaluators and checkpoints rely on."""
+"""Models of every family keep the contract that objectives, evaluators and checkpoints rely on."""
 
 import inspect
 import re

@@ -80,6 +80,7 @@ def test_gradients_do_not_depend_on_rematerialisation(scan):
     def gradient(remat):
         model = build(scan=scan, remat=remat, depth=2)
         loss = lambda p: jnp.sum(model.apply(p, {}, IMAGES, keys=None, train=False)[0] ** 2)  # noqa: E731
+        assert ("remat" in str(jax.make_jaxpr(loss)(params))) == (remat != "none")
         return jax.jit(jax.grad(loss))(params)
 
     for one, other in zip(jax.tree.leaves(gradient("none")), jax.tree.leaves(gradient("full")), strict=True):
@@ -157,6 +158,8 @@ def test_masked_patches_no_longer_matter():
     changed = IMAGES.at[:, :8, 8:16].add(3.0)
     np.testing.assert_allclose(run(model, params, changed, masks=masks)[0], run(model, params, masks=masks)[0])
     assert np.abs(run(model, params, changed)[0] - run(model, params)[0]).max() > 1e-3
+    with pytest.raises(ValueError, match="mask_token=True"):
+        run(build(depth=1), params, masks=masks)
 
 
 def test_images_of_another_size_are_refused_or_their_positions_resized():
@@ -229,6 +232,8 @@ def test_bfloat16_keeps_parameters_and_output_in_float32():
     output, features = run(model, params)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     assert (output.dtype, features["block01"].dtype) == (jnp.float32, jnp.bfloat16)
+    exact, _ = run(build(layer_scale=1.0, num_registers=1), params)
+    assert 0 < np.abs(output - exact).max() < 0.03 * np.abs(exact).max()
 
 
 def test_the_two_heads_of_a_distilled_network_are_averaged():

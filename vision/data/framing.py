@@ -61,11 +61,18 @@ def center(*, fraction: float = 1.0) -> Crop:
     return crop
 
 
-def whole() -> Crop:
-    """Takes the whole image; another shape than the output's is stretched."""
+def whole(*, fraction: float = 1.0) -> Crop:
+    """Takes the whole image, or the middle ``fraction`` of each side; another shape than the output's is stretched.
+
+    Raises:
+      ValueError: ``fraction`` is not in (0, 1].
+    """
+    if not 0.0 < fraction <= 1.0:
+        raise ValueError(f"fraction must be in (0, 1], got {fraction}")
 
     def crop(size: Size, output: Size, uniforms: Uniforms) -> Box:
-        return Box(0, 0, *size)
+        height, width = size[0] * fraction, size[1] * fraction
+        return Box((size[0] - height) / 2, (size[1] - width) / 2, height, width)
 
     return crop
 

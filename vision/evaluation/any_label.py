@@ -13,16 +13,16 @@ from vision.objectives.base import Objective
 
 
 def any_label(eval_set: EvalSet, objective: Objective, *, among: Literal["all", "present"] = "all") -> Evaluator:
-    """Returns an evaluator that yields ``accuracy``, ``top5_accuracy`` and ``images``, how many were counted.
+    """Returns an evaluator that yields ``accuracy``, ``top5_accuracy``, ``images``, ``classes``.
 
     A prediction is right where it is one of the image's labels, and images without a label are left out: the
     protocol of ImageNet-ReaL (Beyer et al. 2020, section 3). ``top5_accuracy`` asks whether one of the labels is
-    among the five largest logits.
+    among the five largest logits; ``images`` is how many were counted, ``classes`` how many classes competed.
 
     Args:
       eval_set: what to pass over; labels are class indices, or zeros and ones ``[batch, classes]``.
       objective: whose ``encode`` gives logits.
-      among: ``present`` lets only those classes compete that occur in the data, as ImageNet-A and -R do with their
+      among: ``present`` lets only those classes compete that occur in the split, as ImageNet-A and -R do with their
         200 of 1000 (Hendrycks et al. 2021).
 
     Raises:
@@ -56,5 +56,6 @@ def any_label(eval_set: EvalSet, objective: Objective, *, among: Literal["all", 
         for name in ("accuracy", "top5_accuracy"):
             yield name, float(sums[name] / sums["images"])
         yield "images", float(sums["images"])
+        yield "classes", float(np.sum(competing))
 
-    return Evaluator(run, ("accuracy", "top5_accuracy", "images"), source.class_names)
+    return Evaluator(run, ("accuracy", "top5_accuracy", "images", "classes"), source.class_names)

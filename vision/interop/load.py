@@ -25,7 +25,7 @@ class Loaded(NamedTuple):
 
     Attributes:
       params: nested; what the file does not fill (see ``report.fresh``) is absent, so lay it over initial values
-        with :func:`vision.interop.trees.overlay`.
+        as :func:`vision.training.state.create` does.
       collections: likewise, such as ``batch_stats``.
       report: what fitted, what was resized, what is left.
       preprocessing: what the network expects of its images, or None where the file does not say.
@@ -90,10 +90,8 @@ def load_weights(
         source=f"{weights.source} ({found.keys[0]})",
     )
     params, collections = nested(fitted.arrays)
-    # Where several libraries use the same names, the names do not tell how images were prepared.
-    certain = found.keys[0] if len(found.keys) == 1 else None
     activation = getattr(module, "activation", None)
-    preprocessing = find(weights.config, weights.preprocessor, certain, activation=activation, source=weights.source)
+    preprocessing = find(weights.config, weights.preprocessor, naming, activation=activation, source=weights.source)
     facts = {
         "source": weights.source,
         "files": dict(weights.files),

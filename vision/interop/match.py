@@ -110,11 +110,7 @@ def _lay(pair: Pair, theirs: list[np.ndarray], wanted: Mapping[str, Any], laid: 
             ours = None
         if ours is not None:
             _check_lossless(pair, ours, theirs)
-            for path, array in zip(pair.ours, ours, strict=True):
-                shape = tuple(wanted[path].shape)
-                # The same number of patches in another arrangement: theirs lists them row by row, as our rows do.
-                rearranged = found == expected and array.shape != shape and array.size == np.prod(shape)
-                laid.arrays[path] = array.reshape(shape) if rearranged else array
+            laid.arrays.update(zip(pair.ours, ours, strict=True))
             return
     for path in pair.ours:
         at = min(next((i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b), 0), len(found) - 1)

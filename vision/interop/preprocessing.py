@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
+from vision.data.framing import Interpolation
 from vision.errors import UserError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}  # Pillow's numbers
+
+
+# Of these an old file's single number for the size is the shorter side, of the others both sides.
+_BY_SHORTER_SIDE = ("ConvNext", "CLIP", "Bit", "LeViT", "MobileNet")
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,8 @@ class Preprocessing:
       std: divided by, likewise.
       crop_ratio: side of the central crop over the shorter side of the resized image, in (0, 1].
       interpolation: filter of the resizing.
-      squash: the image is resized to the square whatever its shape, in place of a central crop.
+      squash: the image is resized to a square whatever its shape, before the central crop.
+      decoder: library that decodes and resizes; ``pillow`` is that of torchvision, timm and transformers.
       activation: of the network, held against the file's config where that names one; None where it has no choice.
       source: where this was found.
     """
@@ -29,6 +35,7 @@ class Preprocessing:
     crop_ratio: float = 1.0
     interpolation: str = "bilinear"
     squash: bool = False
+    decoder: Literal["opencv", "pillow"] = "pillow"
     activation: str | None = None
     source: str = "given"
 
@@ -43,6 +50,24 @@ class Preprocessing:
             known = ", ".join(_RESAMPLE.values())
             raise ValueError(f"interpolation must be one of {known}, got {self.interpolation!r}")
 
+    @property
+    def crop(self) -> dict[str, Any]:
+        """The crop, as a section of a config names it; see :data:`vision.data.framing.CROPS`."""
+        return {"name": "whole" if self.squash else "center", "fraction": self.crop_ratio}
+
+    @property
+    def filter(self) -> Interpolation:
+        """The filter of the resizing.
+
+        Raises:
+          UserError: it is none that images can be resized with here.
+        """
+        if self.interpolation not in get_args(Interpolation):
+            raise UserError(
+                f"images cannot be resized by {self.interpolation!r} here; give --interpolation bilinear or bicubic"
+            )
+        return cast(Interpolation, self.interpolation)
+
     def as_json(self) -> dict[str, Any]:
         """Returns what :func:`from_json` reads."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
@@ -53,7 +78,8 @@ def from_json(value: Mapping[str, Any]) -> Preprocessing:
     return Preprocessing(**{**value, "mean": tuple(value["mean"]), "std": tuple(value["std"])})
 
 
-# Evaluation of the released weights: 256 by the shorter side, 224 from the middle. ConvNeXt's differs by size.
+# Evaluation of the first released weights: 256 by the shorter side, 224 from the middle. Used where a person names
+# the library; torchvision's later weights (V2) are resized to 232, and ConvNeXt's differ by size.
 LIBRARIES = {
     **dict.fromkeys(("torchvision/alexnet", "torchvision/vgg", "torchvision/resnet"), (224 / 256, "bilinear")),
     **dict.fromkeys(("dino/vit", "dino/resnet", "dinov2/vit"), (224 / 256, "bicubic")),
@@ -73,7 +99,7 @@ def find(
     Args:
       config: ``config.json`` of timm or Hugging Face, or empty.
       preprocessor: ``preprocessor_config.json`` of Hugging Face, or empty.
-      naming: whose names the file uses; None where that is not certain.
+      naming: the library that a person named; names alone do not tell how images were prepared.
       activation: of the model.
       source: for messages.
 
@@ -130,8 +156,13 @@ def _timm(config: Mapping[str, Any]) -> Preprocessing:
 
 def _hugging_face(preprocessor: Mapping[str, Any]) -> Preprocessing:
     """The shapes that ``size`` has taken over the years: a number, a height and width, a shortest edge."""
+    if preprocessor.get("do_rescale", True) is False or not _is_255th(preprocessor.get("rescale_factor", 1 / 255)):
+        raise ValueError("images are not scaled to 0..1")
     size, crop = preprocessor.get("size"), preprocessor.get("crop_size")
     short = size.get("shortest_edge") if isinstance(size, Mapping) else None
+    kind = str(preprocessor.get("image_processor_type") or preprocessor.get("feature_extractor_type") or "")
+    if isinstance(size, int) and (preprocessor.get("crop_pct") is not None or kind.startswith(_BY_SHORTER_SIDE)):
+        short = size
     ratio, squash = 1.0, short is None
     if preprocessor.get("crop_pct") is not None and short is not None:
         # ConvNeXt's: images of 384 and more are squashed, smaller ones resized by 1 / crop_pct and cropped.
@@ -141,14 +172,20 @@ def _hugging_face(preprocessor: Mapping[str, Any]) -> Preprocessing:
         ratio = _height(crop) / (short or _height(size))
         squash = short is None
     resample = preprocessor.get("resample", 2)
+    normalised = preprocessor.get("do_normalize", True)
+    mean, std = _floats(preprocessor["image_mean"]), _floats(preprocessor["image_std"])
     return Preprocessing(
-        _floats(preprocessor["image_mean"]),
-        _floats(preprocessor["image_std"]),
+        mean if normalised else (0.0,) * len(mean),
+        std if normalised else (1.0,) * len(std),
         ratio,
         _RESAMPLE[resample] if isinstance(resample, int) else str(resample),
         squash=squash,
         source="preprocessor_config.json",
     )
+
+
+def _is_255th(factor: Any) -> bool:
+    return abs(float(factor) * 255 - 1) < 1e-3
 
 
 def _height(size: Any) -> float:

@@ -17,6 +17,7 @@ PREFIXES = (
     "_fsdp_wrapped_module.",
     "backbone.",
     "model.",
+    "vision_model.",
     "vit.",
     "deit.",
     "dinov2.",

@@ -103,8 +103,7 @@ def model_of(
     fitted = fit(taken, wanted, resize=resizer(model.module), source=f"{source} ({name})")
     for path, (there, here) in fitted.report.resized.items():
         note(f"{path} is resized from {list(there)} to {list(here)}")
-    stored = metadata.get("preprocessing")
-    found = from_json(stored) if stored else _of_config(config.get("data") or {}, shape[2])
+    found = preprocessing_of(metadata, shape[2])
     return Saved(model, dict(fitted.arrays), name, shape, found)
 
 
@@ -133,7 +132,12 @@ def _classes(arrays: Mapping[str, np.ndarray]) -> int:
     return 0 if kernel is None else kernel.shape[-1]
 
 
-def _of_config(data: Mapping[str, Any], channels: int) -> Preprocessing | None:
+def preprocessing_of(metadata: Mapping[str, Any], channels: int) -> Preprocessing | None:
+    """Returns what a checkpoint's model expects of images of so many channels, None where it does not say."""
+    stored = metadata.get("preprocessing")
+    if stored:
+        return from_json(stored)
+    data = (metadata.get("config") or {}).get("data")
     if not data:
         return None
     crop = data.get("eval_crop") or {}
@@ -143,5 +147,6 @@ def _of_config(data: Mapping[str, Any], channels: int) -> Preprocessing | None:
         float(crop.get("fraction", 1.0)),
         str(data.get("interpolation", "bilinear")),
         squash=crop.get("name") == "whole",
+        decoder=data.get("decoder", "opencv"),
         source="the run's config",
     )

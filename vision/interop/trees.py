@@ -17,9 +17,3 @@ def nested(arrays: Mapping[str, Any]) -> tuple[Variables, Variables]:
     """Returns ``(params, collections)`` of a flat dict."""
     tree = unflatten_dict(dict(arrays), sep="/")
     return tree.pop("params", {}), tree
-
-
-def overlay(initial: Mapping[str, Any], taken: Mapping[str, Any]) -> Variables:
-    """Returns ``initial`` with the leaves that ``taken`` has; both are nested, ``taken`` may be a part."""
-    leaves = {**flatten_dict(initial, keep_empty_nodes=True), **flatten_dict(taken)}
-    return unflatten_dict(leaves)

@@ -43,6 +43,8 @@ def build(
       ConfigError: an unknown variant or option (the nearest is named), a value that cannot be, or images that the
         model does not take.
     """
+    if num_classes < 0:
+        raise ConfigError(f"{name}: num_classes must be 0 or more, got {num_classes}")
     constructor = lookup(CONSTRUCTORS, name, "model", kind="model")
     policy = Precision.parse(precision)
     filled = fill(constructor, options, name, provided=SUPPLIED)

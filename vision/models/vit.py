@@ -156,6 +156,8 @@ class ViT(nn.Module):
         grid = patch_grid((images.shape[1], images.shape[2], images.shape[3]), self.patch_size)
         embedding = nn.Dense(self.width, kernel_init=self._patch_init(), name="patch_embedding", **types)
         x = flat(embedding, patchify(images.astype(self.dtype), self.patch_size))
+        if masks is not None and not self.mask_token:
+            raise ValueError("masks need mask_token=True")
         if self.mask_token:
             token = self.param("mask_token", nn.initializers.zeros, (self.width,), self.param_dtype)
             x = x if masks is None else jnp.where(masks[..., None], token.astype(self.dtype), x)

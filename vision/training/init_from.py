@@ -1,16 +1,17 @@
 """Weights to start from: of a run of ours, of an import, or in a file of another library."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vision import models
 from vision.config.calling import fill
 from vision.errors import ConfigError, UserError
-from vision.interop.fit import Report, fit
+from vision.interop.fit import Report, compile_patterns, fit
 from vision.interop.load import load_weights, resizer
-from vision.interop.preprocessing import Preprocessing, from_json
-from vision.interop.saved import abstract, model_arrays
+from vision.interop.preprocessing import Preprocessing
+from vision.interop.saved import abstract, model_arrays, preprocessing_of
 from vision.interop.trees import flat, nested
 from vision.models.interface import ImageShape, Model
 from vision.models.scanning import stack_blocks, unstack_blocks
@@ -20,8 +21,18 @@ from vision.training.state import Given
 
 Note = Callable[[str], None]
 HEADS = r"^params/(distillation_)?head/"
-# Options that change what the same arrays compute, so that they must agree; the shapes do not tell them.
-DECIDING = ("activation", "epsilon", "num_heads", "patch_size", "norm_order", "pooling", "groups")
+# Options that may differ: what is drawn, how it is computed, where it starts from, and how positions are resized.
+FREE = (
+    *("dropout", "block_dropout", "spatial_dropout", "patch_dropout", "stochastic_depth", "uniform_depth", "drop_mode"),
+    *("rescale_depth", "attention_weights", "scan", "remat", "initialisation", "zero_init", "head_bias"),
+    *("resize_positions", "position_antialias", "position_offset"),
+)
+# Options that the arrays tell themselves, by their number and shapes. All others must agree.
+TOLD_BY_SHAPES = (
+    *("width", "depth", "mlp_dim", "num_registers", "class_token", "mask_token", "distillation_token", "qkv_bias"),
+    *("representation", "layer_scale", "hidden_sizes", "conv_widths", "stage_sizes", "widths", "width_factor"),
+    *("block_depths", "batch_norm", "tokens_dim", "channels_dim"),
+)
 
 
 def given_weights(section: Mapping[str, Any], experiment: Experiment, note: Note) -> tuple[Given, str]:
@@ -74,7 +85,7 @@ def weights_for(
     if (path / "checkpoints").is_dir():
         _, arrays, metadata = load_arrays(path, section["step"])
         own = metadata.get("model") or metadata["config"]["model"]
-        _check_options(own, options, str(path))
+        _check_options(own, options, str(path), section["may_differ"])
         taken, others = nested(model_arrays(arrays, average=section["average"], note=note))
         fitted = fit(
             flat(unstack_blocks(taken), others),
@@ -84,8 +95,7 @@ def weights_for(
             source=str(path),
         )
         taken, others = nested(fitted.arrays)
-        report, stored = fitted.report, metadata.get("preprocessing")
-        preprocessing = from_json(stored) if stored else None
+        report, preprocessing = fitted.report, preprocessing_of(metadata, shape[2])
     else:
         loaded = load_weights(
             section["path"],
@@ -98,14 +108,23 @@ def weights_for(
             note=note,
         )
         taken, others, report, preprocessing = loaded.params, loaded.collections, loaded.report, loaded.preprocessing
-    return Given(stack_blocks(taken) if scan else taken, others), report, preprocessing
+    if scan:
+        absent = [path for path in report.fresh if re.search(r"/block\d+/", path)]
+        if absent:
+            raise UserError(f"{path}: with scan=True every block needs its weights; missing: {', '.join(absent[:3])}")
+        taken = stack_blocks(taken)
+    return Given(taken, others), report, preprocessing
 
 
-def _check_options(saved: Mapping[str, Any], wanted: Mapping[str, Any], source: str) -> None:
+def _check_options(saved: Mapping[str, Any], wanted: Mapping[str, Any], source: str, may_differ: Sequence[str]) -> None:
+    """Refuses options that change what the same arrays compute; one that is new to this list is among them."""
     name = saved["name"]
-    there = {**_complete(saved)} if name in models.CONSTRUCTORS else dict(saved)
+    there = _complete(saved) if name in models.CONSTRUCTORS else dict(saved)
     here = _complete(wanted)
-    differing = [key for key in DECIDING if key in there and key in here and _plain(there[key]) != _plain(here[key])]
+    patterns = compile_patterns(may_differ)
+    deciding = [key for key in here if key in there and key not in (*FREE, *TOLD_BY_SHAPES)]
+    deciding = [key for key in deciding if not any(pattern.search(key) for pattern in patterns)]
+    differing = [key for key in deciding if _plain(there[key]) != _plain(here[key])]
     if differing:
         said = ", ".join(f"{key} {there[key]!r} there and {here[key]!r} here" for key in differing)
         raise UserError(f"{source} is of {name}, with {said}: the same weights would compute something else")

@@ -3,14 +3,13 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, cast, get_args
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vision.data.decode import DecodeError
-from vision.data.framing import Interpolation
 from vision.data.host import HostPart
 from vision.errors import UserError
 from vision.training.pretrained import Pretrained
@@ -25,7 +24,7 @@ class Prediction(NamedTuple):
       path: of the file.
       pixels: what the model saw, uint8 ``[height, width, channels]``.
       classes: indices, the most probable first.
-      probabilities: softmax of the logits at these.
+      probabilities: of these, by softmax, or by the logistic function where the model was trained by it.
     """
 
     path: Path
@@ -53,7 +52,7 @@ def find_images(places: Sequence[str]) -> list[Path]:
     return found
 
 
-def class_names_of(file: Path | None, run: str | None, num_classes: int) -> tuple[str, ...]:
+def class_names_of(file: Path | None, run: str, num_classes: int) -> tuple[str, ...]:
     """Returns the names of a file's lines, or of a run's evaluations, or numbers.
 
     Raises:
@@ -67,7 +66,7 @@ def class_names_of(file: Path | None, run: str | None, num_classes: int) -> tupl
         if len(names) != num_classes:
             raise UserError(f"--classes {file}: {len(names)} lines for {num_classes} classes")
         return names
-    for path in sorted((Path(run) / "evaluations").glob("*.json")) if run else ():
+    for path in sorted((Path(run) / "evaluations").glob("*.json")):
         names = tuple(map(str, json.loads(path.read_text(encoding="utf-8")).get("class_names", ())))
         if len(names) == num_classes:
             return names
@@ -86,22 +85,22 @@ def predict(
       batch_size: images at a time; the last batch is filled up, so that one program serves all.
 
     Raises:
-      UserError: the model has no classes.
+      UserError: the model has no classes, or its images cannot be prepared here.
     """
     model, expected = pretrained.model, pretrained.preprocessing
     if not model.module.num_classes:
         raise UserError(f"{pretrained.name} has no head, so it predicts no classes")
     top = min(top, model.module.num_classes)
     height, width, channels = pretrained.image_shape
-    crop = {"name": "whole"} if expected.squash else {"name": "center", "fraction": expected.crop_ratio}
-    part = HostPart((height, width), channels, crop, "pillow", _interpolation(expected.interpolation))
+    part = HostPart((height, width), channels, expected.crop, expected.decoder, expected.filter)
+    probabilities_of = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid}[pretrained.loss]
     mean, std = (np.asarray(value, np.float32) for value in (expected.mean, expected.std))
 
     @jax.jit
     def run(params, collections, pixels):
         images = (pixels.astype(jnp.float32) / 255 - mean) / std
         logits, _, _ = model.apply(params, collections, images, keys=None, train=False)
-        return jax.lax.top_k(jax.nn.softmax(logits.astype(jnp.float32)), top)
+        return jax.lax.top_k(probabilities_of(logits.astype(jnp.float32)), top)
 
     predictions: list[Prediction] = []
     broken: list[tuple[Path, str]] = []
@@ -120,9 +119,3 @@ def predict(
         for (path, seen), p, k in zip(decoded, probabilities, classes, strict=False):  # the rest is filling
             predictions.append(Prediction(path, seen, tuple(k.tolist()), tuple(p.tolist())))
     return predictions, broken
-
-
-def _interpolation(name: str) -> Interpolation:
-    if name not in get_args(Interpolation):
-        raise UserError(f"images cannot be resized by {name!r} here; give --interpolation bilinear or bicubic")
-    return cast(Interpolation, name)

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -45,6 +46,7 @@ class Pretrained(NamedTuple):
       name: of the variant.
       image_shape: ``(height, width, channels)``.
       preprocessing: what it expects of its images.
+      objective: the section of the config that it was trained with, empty where there is none.
     """
 
     model: Model
@@ -53,6 +55,18 @@ class Pretrained(NamedTuple):
     name: str
     image_shape: ImageShape
     preprocessing: Preprocessing
+    objective: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def loss(self) -> Literal["softmax", "sigmoid"]:
+        """The form of its probabilities: one of many, or each class on its own.
+
+        Raises:
+          UserError: it was not trained to classify.
+        """
+        if self.objective.get("name", "classify") != "classify":
+            raise UserError(f"{self.name} was trained by {self.objective['name']}, which tells no classes apart")
+        return self.objective.get("loss", "softmax")
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -92,11 +106,12 @@ def load_pretrained(
         _, arrays, metadata = load_arrays(path, step)
         shape = _shape_of_run(metadata)
         if image_size is not None:
-            shape = (image_size, image_size, shape[2] if shape else 3)
+            shape = (image_size, image_size, shape[2])
         saved = model_of(arrays, metadata, image_shape=shape, source=path, note=note)
         params, collections = nested(saved.arrays)
         found = override(saved.preprocessing, **(given or {}))
-        return _complete(saved.model, params, collections, saved.name, saved.image_shape, found, path)
+        objective = plain(metadata.get("config") or {}).get("objective", {})
+        return _complete(saved.model, params, collections, saved.name, shape, found, path, objective)
     if model is None:
         raise UserError(f"{path} is no folder with checkpoints; for a weight file say which --model it is of")
     variant = lookup(models.VARIANTS, model, "--model", kind="model")
@@ -145,10 +160,11 @@ def evaluate(
     protocol = PROTOCOLS.get(data.split("/")[0].split(":")[0], {})
     evaluator = evaluator or ("any_label" if protocol else "classification")
     options = {"among": protocol["among"]} if evaluator == "any_label" and "among" in protocol else {}
+    if evaluator == "classification":
+        options = {"loss": pretrained.loss}
     section = {"name": evaluator, "batch_size": batch_size, **options}
     height, width, channels = pretrained.image_shape
     expected = pretrained.preprocessing
-    crop = {"name": "whole"} if expected.squash else {"name": "center", "fraction": expected.crop_ratio}
     config = resolve(
         {
             "data": {
@@ -157,9 +173,9 @@ def evaluate(
                 "label": label or protocol.get("label"),
                 "image_size": (height, width),
                 "channels": channels,
-                "eval_crop": crop,
-                "decoder": "pillow",  # as the weights' own libraries do it
-                "interpolation": expected.interpolation,
+                "eval_crop": expected.crop,
+                "decoder": expected.decoder,
+                "interpolation": expected.filter,
                 "mean": expected.mean,
                 "std": expected.std,
             },
@@ -197,18 +213,15 @@ def evaluate(
     return evaluator, {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
 
 
-def _shape_of_run(metadata: Mapping[str, Any]) -> ImageShape | None:
-    """The shape of a run's images, where its config leaves it to the data: the sources are asked, not decoded."""
-    config = metadata.get("config")
-    if metadata.get("image_shape") or not config:
-        return None
-    data = plain(config)["data"]
-    if data.get("image_size") and data.get("channels"):
-        return None
-    return open_inputs(resolve(plain(config))).part.shape
+def _shape_of_run(metadata: Mapping[str, Any]) -> ImageShape:
+    """The shape of the images that a checkpoint's model was built for; where it does not say, the data are asked."""
+    if metadata.get("image_shape"):
+        height, width, channels = metadata["image_shape"]
+        return height, width, channels
+    return open_inputs(resolve(plain(metadata["config"]))).part.shape
 
 
-def _complete(model, params, collections, name, shape, preprocessing, path) -> Pretrained:
+def _complete(model, params, collections, name, shape, preprocessing, path, objective=MappingProxyType({})):
     if preprocessing is None:
         raise UserError(f"{path} does not say what its model expects of images; give --mean and --std")
-    return Pretrained(model, params, collections, name, shape, preprocessing)
+    return Pretrained(model, params, collections, name, shape, preprocessing, objective)

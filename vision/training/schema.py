@@ -189,7 +189,7 @@ def init_section(
         :func:`vision.interop.files.read_weights`.
       step: which checkpoint of a run; None for the newest.
       average: take the moving average of a run's parameters where there is one.
-      may_differ: regular expressions of arrays that need not fit; heads never need to.
+      may_differ: regular expressions of arrays, and of the model's options, that need not agree; heads never need to.
       naming: whose names a file uses, where it is not clear.
       branch: which network of a training run's file.
     """

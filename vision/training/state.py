@@ -81,4 +81,8 @@ def create(
 
 
 def _overlaid(initial: PyTree, given: PyTree) -> PyTree:
-    return unflatten_dict({**flatten_dict(initial, keep_empty_nodes=True), **flatten_dict(given)})
+    whole, part = flatten_dict(initial, keep_empty_nodes=True), flatten_dict(given)
+    for path, leaf in part.items():
+        if path not in whole or whole[path].shape != leaf.shape:
+            raise ValueError(f"weights to start from do not fit the parameters at {'/'.join(path)}")
+    return unflatten_dict({**whole, **part})

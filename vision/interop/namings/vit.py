@@ -1,4 +1,4 @@
-"""Names of Vision Transformers: those of timm, which DINO and DeiT share, of DINOv2, and of files of Hugging Face."""
+"""Names of Vision Transformers: of timm, which DINO and DeiT share, torchvision, DINOv2, and Hugging Face's files."""
 
 import math
 from collections.abc import Callable
@@ -107,6 +107,18 @@ SIGLIP = Words(
     mlp=("mlp.fc1", "mlp.fc2"),
     norm="post_layernorm",
     positions="embeddings.position_embedding.weight",
+)
+TORCHVISION = Words(
+    patch="conv_proj",
+    block="encoder.layers.encoder_layer_{}.",
+    norms=("ln_1", "ln_2"),
+    qkv="self_attention.in_proj_",
+    out="self_attention.out_proj",
+    mlp=("mlp.0", "mlp.3"),
+    norm="encoder.ln",
+    class_token="class_token",
+    positions="encoder.pos_embedding",
+    head="heads.head",
 )
 
 
@@ -282,10 +294,11 @@ def _pool_of_siglip() -> list[Pair]:
 
 NAMINGS = {
     "timm/vit": Naming(ViT, pairs_of(TIMM)),
+    "torchvision/vit": Naming(ViT, pairs_of(TORCHVISION)),
     "dino/vit": Naming(ViT, pairs_of(TIMM)),
     "dinov2/vit": Naming(ViT, pairs_of(DINOV2)),
     "huggingface/vit": Naming(ViT, pairs_of(HUGGINGFACE), ignored=(r"^pooler\.",)),
     "huggingface/dinov2": Naming(ViT, pairs_of(HF_DINOV2)),
     "huggingface/dinov3": Naming(ViT, pairs_of(HF_DINOV3)),
-    "huggingface/siglip": Naming(ViT, pairs_of(SIGLIP)),
+    "huggingface/siglip": Naming(ViT, pairs_of(SIGLIP), ignored=(r"^text_model\.", r"^logit_(scale|bias)$")),
 }
