@@ -1,5 +1,6 @@
 """Training, evaluation and prediction that start from weights: what is taken over, what stays, what is refused."""
 
+import inspect
 import json
 
 import jax
@@ -8,11 +9,13 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from vision import models
 from vision.errors import UserError
 from vision.interop.namings import NAMINGS
 from vision.interop.trees import flat
 from vision.training.assemble import assemble
 from vision.training.checkpoint import Checkpoints, load_arrays
+from vision.training.init_from import FREE, TOLD_BY_SHAPES
 from vision.training.loop import train
 from vision.training.schema import resolve
 from vision.training.start import where_to_start
@@ -104,11 +107,12 @@ def test_scanned_blocks_and_larger_images_take_them_over_too(run, tmp_path):
     [
         ({**VIT, "activation": "gelu_tanh"}, ["activation 'gelu' there and 'gelu_tanh' here"]),
         ({**VIT, "num_heads": 4}, ["num_heads 2 there and 4 here"]),
+        ({**VIT, "pool": "gap"}, ["pool 'token' there and 'gap' here"]),
         ({**VIT, "width": 32}, ["[16]", "[32]"]),
         ({**VIT, "num_registers": 2}, ["only in the model", "params/register_token"]),
         ({**VIT, "depth": 1}, ["only in the file", "encoder/block01"]),
     ],
-    ids=["activation", "heads", "width", "registers", "depth"],
+    ids=["activation", "heads", "pool", "width", "registers", "depth"],
 )
 def test_what_does_not_fit_is_refused_with_both_sides_named(run, tmp_path, model, parts):
     with pytest.raises(UserError) as error:
@@ -122,6 +126,27 @@ def test_arrays_that_may_differ_are_listed_by_the_caller(run, tmp_path):
     section = {"path": str(run), "may_differ": ("register_token",)}
     params, _, _ = start(tmp_path, init_from=section, model={**VIT, "num_registers": 2})
     np.testing.assert_array_equal(params["params/class_token"], averaged(run)["params/class_token"])
+
+
+def test_an_option_that_may_differ_is_listed_too_and_a_scan_needs_every_block(run, tmp_path):
+    start(tmp_path, init_from={"path": str(run), "may_differ": ("pool",)}, model={**VIT, "pool": "gap"})
+    section = {"path": str(run), "may_differ": ("block02",)}
+    start(tmp_path, init_from=section, model={**VIT, "depth": 3})
+    with pytest.raises(UserError, match="every block needs its weights; missing: .*block02"):
+        start(tmp_path, init_from=section, model={**VIT, "depth": 3, "scan": True})
+
+
+def test_every_option_of_every_model_is_free_told_by_shapes_or_has_to_agree():
+    """A new option has to agree until someone says that it need not; names that no model has are no excuse."""
+    options = {
+        name
+        for variant in models.VARIANTS.values()
+        for name in inspect.signature(variant.module).parameters
+        if name not in models.SUPPLIED
+    }
+    assert set(FREE) | set(TOLD_BY_SHAPES) <= options | {"zero_init"}
+    must_agree = options - set(FREE) - set(TOLD_BY_SHAPES)
+    assert {"activation", "epsilon", "num_heads", "patch_size", "pool", "positions", "shortcut"} <= must_agree
 
 
 def test_not_together_with_resume_and_not_from_nowhere(tmp_path):

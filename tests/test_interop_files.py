@@ -1,21 +1,18 @@
 """A file that is cut short, altered or no weight file at all is one sentence, and costs no memory."""
 
 import json
-import pickle
 import struct
 import sys
 import tracemalloc
 import types
-import zipfile
-from contextlib import nullcontext
 
 import ml_dtypes
 import numpy as np
 import pytest
 from images import encode
+from refusals import refused
 
 from vision.errors import UserError
-from vision.interop.branches import enter, pick
 from vision.interop.files import read_weights
 from vision.interop.tensors import read_safetensors, write_safetensors
 
@@ -43,22 +40,6 @@ def good(tmp_path):
     path = tmp_path / "good.safetensors"
     write_safetensors(path, ARRAYS, {"format": "pt"})
     return path
-
-
-def refused(path, *parts, **options):
-    """Reads, expects one sentence with these parts, and returns the peak of what Python allocated for it."""
-    tracemalloc.start()
-    try:
-        with pytest.raises(UserError) as caught:
-            read_weights(path, **options)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    text = str(caught.value)
-    assert "\n" not in text
-    for part in parts:
-        assert part in text
-    return peak
 
 
 def test_every_type_comes_back_bit_for_bit(good):
@@ -208,102 +189,6 @@ def test_a_file_without_rights_is_said(good, monkeypatch):
 
     monkeypatch.setattr("builtins.open", denied)
     refused(good, "cannot be read: Permission denied")
-
-
-class Evil:
-    """Its pickle would call a function."""
-
-    def __reduce__(self):
-        return (print, ("this must never be printed",))
-
-
-def fake_torch(monkeypatch, load):
-    """Stands in for PyTorch, which the tests do without; ``load`` is its torch.load."""
-
-    class Tensor:
-        dtype = "float32"
-
-        def __init__(self, array):
-            self.array = array
-
-        detach = contiguous = lambda self: self
-
-        def numpy(self):
-            return self.array
-
-    torch = types.ModuleType("torch")
-    torch.Tensor, torch.bfloat16, torch.load = Tensor, "bfloat16", load
-    torch.serialization = types.SimpleNamespace(safe_globals=lambda allowed: nullcontext())
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    return Tensor
-
-
-def test_a_pickle_is_never_opened_by_us(tmp_path, monkeypatch, capsys):
-    """Without PyTorch it is not read; with it, it is read in its mode that runs nothing, whose refusal is told."""
-    path = tmp_path / "x.pth"
-    path.write_bytes(pickle.dumps({"a": Evil()}))
-    monkeypatch.setitem(sys.modules, "torch", None)
-    refused(path, "PyTorch is not installed here", "safetensors")
-    asked = {}
-
-    def load(path, **options):
-        asked.update(options)
-        raise pickle.UnpicklingError("Weights only load failed.\nmany lines")
-
-    fake_torch(monkeypatch, load)
-    refused(path, "could run anything, so it is not read")
-    assert asked == {"map_location": "cpu", "weights_only": True}
-    assert "never be printed" not in capsys.readouterr().out
-
-
-def test_a_file_of_pytorch_is_read_and_its_branches_are_followed(tmp_path, monkeypatch):
-    path = tmp_path / "x.pth"
-    path.write_bytes(b"\x80\x02...")
-    held = {}
-    tensor = fake_torch(monkeypatch, lambda path, **options: held["value"])
-    one, two = (tensor(np.full(2, n, np.float32)) for n in (1, 2))
-    notes = []
-    held["value"] = {"student": {"w": one}, "teacher": {"w": two}, "epoch": 3}
-    assert read_weights(path, note=notes.append).arrays["w"][0] == 2
-    assert notes == ["x.pth holds teacher, student: teacher is taken"]
-    assert read_weights(path, branch="student").arrays["w"][0] == 1
-    refused(path, "has no branch 'model'", branch="model")
-    held["value"] = {"state_dict": {"w": one, "epoch": 3}}
-    assert set(read_weights(path).arrays) == {"w"}
-    for nothing in ({"epoch": 3}, [1, 2], {"state_dict": {}}):
-        held["value"] = nothing
-        refused(path, "holds no arrays by name")
-
-
-@pytest.mark.parametrize("error", [EOFError(), RuntimeError("PytorchStreamReader failed\nmore"), KeyError("x")])
-def test_a_cut_file_of_pytorch_is_one_sentence(tmp_path, monkeypatch, error):
-    def load(path, **options):
-        raise error
-
-    fake_torch(monkeypatch, load)
-    path = tmp_path / "x.pth"
-    path.write_bytes(b"\x80\x02")
-    refused(path, "is no whole file of PyTorch", "get it again")
-
-
-def test_a_zip_that_is_not_pytorchs_is_told_by_its_names(tmp_path):
-    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
-        archive.writestr("a.npy", b"")
-    refused(tmp_path / "x.npz", "a zip archive with a.npy")
-
-
-def test_branches_by_prefix():
-    arrays = {"teacher.backbone.w": 1, "student.backbone.w": 2, "step": 3}
-    notes = []
-    assert pick(arrays, None, source="x", note=notes.append) == {"backbone.w": 1}
-    assert notes == ["x holds teacher, student: teacher is taken"]
-    assert pick(arrays, "student", source="x", note=notes.append) == {"backbone.w": 2}
-    with pytest.raises(UserError, match="no branch 'model'; it has teacher, student"):
-        pick(arrays, "model", source="x", note=notes.append)
-    assert pick({"w": 1}, None, source="x", note=notes.append) == {"w": 1}
-    assert enter({"model": {"module": {"w": 1.0}}}, None, lambda x: isinstance(x, float), source="x", note=str) == {
-        "w": 1.0
-    }
 
 
 @pytest.fixture

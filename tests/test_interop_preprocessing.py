@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from test_interop_match import RESNET, VIT, built, drawn, load, weights
 
+from vision.data.framing import CROPS, Uniforms
 from vision.errors import UserError
 from vision.interop.agreement import check_agreement
 from vision.interop.match import to_theirs
@@ -60,6 +61,35 @@ def test_preprocessing_of_hugging_face(config, expected):
     assert found.source == "preprocessor_config.json"
 
 
+def test_a_single_number_is_the_shorter_side_where_its_library_means_that():
+    convnext = find({}, {**HALF, "size": 224, "crop_pct": 0.875}, None, source="x")
+    assert (convnext.squash, convnext.crop_ratio) == (False, 0.875)
+    clip = {
+        **HALF,
+        "size": 256,
+        "crop_size": 224,
+        "do_center_crop": True,
+        "feature_extractor_type": "CLIPFeatureExtractor",
+    }
+    assert find({}, clip, None, source="x").crop == {"name": "center", "fraction": 224 / 256}
+    vit = find({}, {**HALF, "size": 224, "feature_extractor_type": "ViTFeatureExtractor"}, None, source="x")
+    assert vit.crop == {"name": "whole", "fraction": 1.0}
+
+
+def test_images_that_are_not_normalised_have_mean_zero_and_other_scales_are_refused():
+    plain = find({}, {**HALF, "size": 8, "do_normalize": False}, None, source="x")
+    assert (plain.mean, plain.std) == ((0.0,) * 3, (1.0,) * 3)
+    with pytest.raises(UserError, match=r"not scaled to 0\.\.1"):
+        find({}, {**HALF, "size": 8, "rescale_factor": 1 / 127.5}, None, source="x")
+
+
+def test_a_squashed_image_is_cropped_too():
+    found = Preprocessing((0.5,), (0.5,), 0.5, squash=True)
+    options = {key: value for key, value in found.crop.items() if key != "name"}
+    box = CROPS[found.crop["name"]](**options)((10, 20), (4, 4), Uniforms(0, 0, 0))
+    assert tuple(box) == (2.5, 5.0, 5.0, 10.0)
+
+
 def test_the_numbers_of_filters_are_those_of_pillow():
     for number in range(6):
         found = find({}, {**HALF, "size": 8, "resample": number}, None, source="x")
@@ -68,7 +98,8 @@ def test_the_numbers_of_filters_are_those_of_pillow():
 
 def test_preprocessing_of_timm_with_the_models_activation():
     found = find(TIMM, {}, None, activation="gelu", source="x")
-    expected = Preprocessing((0.5, 0.4, 0.3), (0.1, 0.2, 0.3), 0.9, "bicubic", False, "gelu", found.source)
+    known = {"activation": "gelu", "source": found.source}
+    expected = Preprocessing((0.5, 0.4, 0.3), (0.1, 0.2, 0.3), 0.9, "bicubic", **known)
     assert found == expected
     assert from_json(found.as_json()) == found
 

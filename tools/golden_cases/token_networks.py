@@ -42,6 +42,9 @@ def _of_timm() -> Iterator[Case]:
     yield case("quick GELU", {"activation": "quick_gelu"}, act_layer="quick_gelu")
     yield replace(case("no head", num_classes=0), num_classes=0)
     yield case("distilled", {"distillation_token": True}, distilled=True)
+    yield Case("torchvision/vit", "vit/Ti16", "torchvision/vit", "torchvision vit", {"image_size": 32, "patch_size": 8,
+               "num_layers": 2, "num_heads": 4, "hidden_dim": 32, "mlp_dim": 64, "num_classes": 10}, _SMALL,
+               scales=LAYER_NORM)  # fmt: skip
     plain = {**theirs, "img_size": (32, 48), "num_classes": 10}
     yield Case("torch/plain vit", "vit/S16_gap_rep", "timm/vit", "plain vit", plain, _SMALL, image_shape=(32, 48, 3),
                scales=LAYER_NORM)  # fmt: skip

@@ -165,6 +165,7 @@ _SOURCES: dict[str, Callable[..., Any]] = {
     "torchvision": _torchvision,
     "torchvision resnet": _torchvision_resnet,
     "torchvision convnext": _torchvision_convnext,
+    "torchvision vit": torchvision.models.VisionTransformer,
     "vgg cifar": _vgg_cifar,
     "timm": _timm,
     "timm vit": _timm_vit,
