@@ -54,11 +54,10 @@ def import_weights(args: Namespace) -> dict[str, Any]:
     """Another library's weights into a checkpoint of ours."""
     from vision import models
     from vision.interop.files import read_weights
-    from vision.interop.load import classes_of, load_weights
     from vision.interop.namings import NAMINGS
     from vision.interop.preprocessing import LIBRARIES, override
-    from vision.interop.saved import abstract
     from vision.interop.store import complete, describe
+    from vision.interop.variant import import_variant
     from vision.training.checkpoint import Checkpoints
 
     out = Path(args.out)
@@ -67,31 +66,23 @@ def import_weights(args: Namespace) -> dict[str, Any]:
     if args.to not in models.VARIANTS:
         near = did_you_mean(args.to, [*models.VARIANTS, *NAMINGS])
         raise UserError(f"--to {args.to}: no model, and no library's names{near}; names: {', '.join(sorted(NAMINGS))}")
-    variant = models.VARIANTS[args.to]
     options = options_of(args.option)
     if options.get("scan"):
         raise UserError(
             "--option scan: converted weights have their blocks one by one; scan is for the run that takes them"
         )
     weights = read_weights(args.source, branch=args.branch, note=_note)
-    num_classes = args.num_classes
-    if num_classes is None:
-        module = models.build(args.to, num_classes=variant.num_classes, **options).module
-        in_file = classes_of(weights, module, naming=args.naming)
-        num_classes = variant.num_classes if in_file is None else in_file
-    side = (args.image_size, args.image_size) if args.image_size else variant.image_shape[:2]
-    shape = (*side, variant.image_shape[2])
-    model = models.build(args.to, num_classes=num_classes, image_shape=shape, **options)
-    params, collections = abstract(model, shape)
-    loaded = load_weights(
+    imported = import_variant(
         weights,
-        module=model.module,
-        abstract_params=params,
-        abstract_collections=collections,
+        args.to,
+        options=options,
+        num_classes=args.num_classes,
+        image_size=args.image_size,
         may_differ=args.may_differ,
         naming=args.naming,
         note=_note,
     )
+    model, num_classes, shape, loaded = imported
     preprocessing = override(loaded.preprocessing, **given_preprocessing(args))
     if preprocessing is not None and len(preprocessing.mean) != shape[2]:
         raise UserError(f"mean has {len(preprocessing.mean)} values, the images have {shape[2]} channels")

@@ -16,10 +16,10 @@ from vision.errors import UserError
 from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet
 from vision.interop.files import read_weights
-from vision.interop.load import classes_of, load_weights
 from vision.interop.preprocessing import Preprocessing, override
-from vision.interop.saved import abstract, model_of
+from vision.interop.saved import model_of
 from vision.interop.trees import nested
+from vision.interop.variant import import_variant
 from vision.models.interface import ImageShape, Model, Variables
 from vision.objectives.classify import classify
 from vision.training import sharding
@@ -114,17 +114,11 @@ def load_pretrained(
         return _complete(saved.model, params, collections, saved.name, shape, found, path, objective)
     if model is None:
         raise UserError(f"{path} is no folder with checkpoints; for a weight file say which --model it is of")
-    variant = lookup(models.VARIANTS, model, "--model", kind="model")
-    options = dict(options or {})
+    lookup(models.VARIANTS, model, "--model", kind="model")
     weights = read_weights(path, note=note)
-    module = models.build(model, num_classes=variant.num_classes, **options).module
-    in_file = classes_of(weights, module, naming=naming)
-    num_classes = variant.num_classes if in_file is None else in_file
-    height, width, channels = variant.image_shape
-    shape = (image_size or height, image_size or width, channels)
-    built = models.build(model, num_classes=num_classes, image_shape=shape, **options)
-    wanted = dict(zip(("abstract_params", "abstract_collections"), abstract(built, shape), strict=True))
-    loaded = load_weights(weights, module=built.module, **wanted, naming=naming, note=note)
+    built, _, shape, loaded = import_variant(
+        weights, model, options=options or {}, image_size=image_size, naming=naming, note=note
+    )
     for line in loaded.report.lines():
         note(line)
     found = override(loaded.preprocessing, **(given or {}))
