@@ -11,9 +11,12 @@ from vision.data.order import InOrder
 from vision.data.pipeline import make_pipeline
 from vision.data.prepare import make_prepare
 from vision.data.source import ArraySource
+from vision.data.sources import Opener
 from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet
+from vision.interop.preprocessing import Preprocessing
 from vision.objectives import OBJECTIVES
+from vision.training.pretrained import Pretrained, evaluate
 from vision.training.sharding import batch_sharding
 from vision.training.state import TrainState
 
@@ -62,3 +65,29 @@ def test_only_classes_that_occur_compete_where_asked(among):
 def test_data_without_any_label_are_refused():
     with pytest.raises(ValueError, match="no image has a label"):
         evaluated(np.zeros((37, 8), np.float32))
+
+
+def test_sets_with_a_protocol_of_their_own_are_evaluated_by_it(monkeypatch):
+    opened = []
+
+    def stand_in(opener, split):
+        opened.append((opener.name, opener.label))
+        return ArraySource({"image": IMAGES, "label": SEVERAL if opener.name.endswith("real") else SINGLE}, 8)
+
+    monkeypatch.setattr(Opener, "__call__", stand_in)
+    model = models.build("linear", num_classes=8, image_shape=(4, 4, 1), zero_init=False)
+    params, collections = model.init(jax.random.key(0), jax.ShapeDtypeStruct((1, 4, 4, 1), np.float32))
+    expected = Preprocessing((0.0,), (1.0,))
+    pretrained = Pretrained(model, params, collections, "linear", (4, 4, 1), expected)
+
+    def values(data):
+        return evaluate(pretrained, data, batch_size=16, note=lambda text: None)
+
+    name, adversarial = values("imagenet_a")
+    assert (name, adversarial["classes"], adversarial["images"]) == ("any_label", 3, 37)
+    name, real = values("imagenet2012_real")
+    assert (name, real["classes"], real["images"]) == ("any_label", 8, SEVERAL.any(axis=1).sum())
+    assert ("imagenet2012_real", "real_label") in opened
+    name, plain = values("imagenet_v2")
+    assert name == "classification"
+    assert plain["accuracy"] <= adversarial["accuracy"]
