@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 
 # Eight devices; and tests compile far more than they compute, which is faster without LLVM's optimizations. Programs
-# that tests start have neither flag.
-_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+# that tests start have neither flag, and whoever sets a level keeps it, as CI does for the slow tests.
+_FLAGS = "--xla_force_host_platform_device_count=8"
+if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
+    _FLAGS += " --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -110,6 +110,7 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(inputs.source))
     total = _positive(in_steps(config["duration"], "config.duration"), "config.duration")
     schedule = make_schedule(config["optimizer"], total, in_steps)
+    make_model(config, inputs.source.num_classes, {})  # what cannot be is told before any image is read
     prepare = inputs.prepare(training=True)
     over_batch = sharding.batch_sharding(mesh)
     pipeline = inputs.training_pipeline(over_batch)
