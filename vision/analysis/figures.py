@@ -1,19 +1,16 @@
 """Curves for a page, as inline SVG that fits light and dark."""
 
-import io
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vision.analysis import page
+from vision.analysis.drawing import PALETTE, drawn
 from vision.analysis.runs import Points
 
-# Middle tones, at least 3:1 against both white and the dark paper.
-PALETTE = ("#3b82f6", "#e8590c", "#2f9e44", "#c243c9", "#0c8599", "#b7791f", "#e64980", "#7c6cf0")
 MOST_POINTS = 400
 _LARGEST = 1e100  # axes overflow beyond, and float32 ends long before
-_INK = "#010203"  # stands for the page's own text colour until the SVG is in the page
 
 
 @dataclass(frozen=True)
@@ -75,14 +72,9 @@ def curves(title: str, lines: Sequence[Curve], *, identifier: str) -> str:
 
 
 def _svg(title: str, lines: Sequence[Curve], logarithmic: bool, identifier: str) -> str:
-    # Not pyplot, and the style only for as long as this takes: a notebook keeps its backend, figures and style.
-    from matplotlib import style
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    def draw(axes: Any) -> None:
+        from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    with style.context(["default", {"svg.fonttype": "none", "svg.hashsalt": identifier, "font.size": 9}]):
-        figure = Figure(figsize=(4.6, 2.5), layout="constrained")
-        axes = figure.add_subplot()
         if logarithmic:
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1.0,), numticks=6))
@@ -92,15 +84,9 @@ def _svg(title: str, lines: Sequence[Curve], logarithmic: bool, identifier: str)
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes.set_xlabel("step", color=_INK)
-        axes.tick_params(which="both", labelcolor=_INK, color="#808080")
-        axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
-        for side, spine in axes.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color("#808080")
-        written = io.StringIO()
-        figure.savefig(written, format="svg", transparent=True)
-    return _inline(written.getvalue(), title, identifier)
+        axes.set_xlabel("step")
+
+    return drawn(draw, label=f"{title} over steps", identifier=identifier)
 
 
 def _draw(axes, line: Curve) -> None:
@@ -118,13 +104,3 @@ def _draw(axes, line: Curve) -> None:
     marker = "o" if len(points) <= 30 else None
     x, y = [step for step, _ in points], [value for _, value in points]
     axes.plot(x, y, color=line.color, linestyle=dashes, linewidth=1.5, marker=marker, markersize=3)
-
-
-def _inline(svg: str, title: str, identifier: str) -> str:
-    """Returns a stand-alone SVG as part of a page: no prologue, ids of its own, the page's text colour."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\s+(?:xmlns(?::\w+)?|version)="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{identifier}-", svg)
-    svg = svg.replace(_INK, "currentColor")
-    return svg.replace("<svg", f"<svg role='img' aria-label='{page.escape(title)} over steps'", 1)
