@@ -323,7 +323,7 @@ def test_options_that_cannot_be_are_refused_by_name():
         ("vgg/16", {"dropout": 1.0}, "dropout must be"),
         ("vgg/16", {"grid": 0}, "grid must be positive"),
         ("vgg/16", {"hidden_sizes": (0,)}, "hidden_sizes must be"),
-        ("vgg/16", {"block_depths": (1, 1, 1, 1, 0)}, "block_depths must be five"),
+        ("vgg/16", {"block_depths": (1, 1, 1, 1, 0)}, "block_depths and widths must be"),
         ("alexnet/2014", {"hidden_sizes": ()}, "hidden_sizes must be"),
         ("alexnet/2014", {"dropout": 2.0}, "dropout must be"),
         ("convnext/T", {"widths": (96,)}, "stage_sizes and widths must be as long"),

@@ -13,8 +13,6 @@ from vision.models.layers import Dropout
 from vision.models.normalization import NormOrder, batch_norm, normalized
 from vision.models.pooling import adaptive_average_pool, max_pool
 
-_WIDTHS = (64, 128, 256, 512, 512)
-
 
 class VGGBlock(nn.Module):
     """Convolutions of 3x3 with ReLU, then pooling of 2x2.
@@ -59,19 +57,21 @@ class VGG(nn.Module):
 
     Attributes:
       num_classes: size of the output; 0 for no head.
-      block_depths: convolutions of each of the five blocks.
+      block_depths: convolutions of each block; the paper's networks have five.
+      widths: channels of each block.
       batch_norm: batch normalisation behind every convolution.
       norm_order: it stands before or after the ReLU.
       hidden_sizes: units of the dense layers but the head.
-      grid: maps are averaged to this many pixels on each side for the dense layers, so that images of any size from
-        32x32 fit (224x224 need no averaging to 7, and 32x32 none to 1).
+      grid: maps are averaged to this many pixels on each side for the dense layers, so that images of any size that
+        the poolings leave something of fit (with five, 224x224 need no averaging to 7, and 32x32 none to 1).
       dropout: rate after each hidden dense layer (section 3.1).
       dtype: type of the computation.
       param_dtype: type of the parameters.
     """
 
     num_classes: int
-    block_depths: tuple[int, int, int, int, int] = (2, 2, 3, 3, 3)
+    block_depths: tuple[int, ...] = (2, 2, 3, 3, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     batch_norm: bool = False
     norm_order: NormOrder = "before"
     hidden_sizes: tuple[int, ...] = (4096, 4096)
@@ -84,8 +84,11 @@ class VGG(nn.Module):
     any_size = True
 
     def __post_init__(self):
-        if len(self.block_depths) != len(_WIDTHS) or min(self.block_depths) < 1:
-            raise ValueError(f"block_depths must be five positive whole numbers, got {self.block_depths}")
+        if len(self.block_depths) != len(self.widths) or not self.widths or min(self.block_depths + self.widths) < 1:
+            raise ValueError(
+                f"block_depths and widths must be as many positive whole numbers, got {self.block_depths} and "
+                f"{self.widths}"
+            )
         if self.hidden_sizes and min(self.hidden_sizes) < 1:
             raise ValueError(f"hidden_sizes must be positive whole numbers, got {self.hidden_sizes}")
         if self.grid < 1:
@@ -95,8 +98,8 @@ class VGG(nn.Module):
         super().__post_init__()
 
     def check(self, image_shape: ImageShape) -> None:
-        """Raises ValueError where five poolings leave nothing of an image."""
-        least = 2 ** len(_WIDTHS)
+        """Raises ValueError where the poolings leave nothing of an image."""
+        least = 2 ** len(self.widths)
         if min(image_shape[:2]) < least:
             here = "x".join(map(str, image_shape[:2]))
             raise ValueError(f"images must be at least {least}x{least} pixels, these are {here}")
@@ -113,7 +116,7 @@ class VGG(nn.Module):
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features: Features = {}
         x = images.astype(self.dtype)
-        for width, depth in zip(_WIDTHS, self.block_depths, strict=True):
+        for width, depth in zip(self.widths, self.block_depths, strict=True):
             name = f"block{len(features):02}"
             x = VGGBlock(width, depth, self.batch_norm, self.norm_order, **types, name=name)(x, train=train)
             features[name] = x

@@ -30,7 +30,7 @@ def _dense(module: Any, names: list[str]) -> list[Pair]:
     for index, (here, there) in enumerate(zip(ours, names, strict=False)):
         layer = dense_layer(here, there)
         if index == 0:
-            layer[0] = flattened(f"params/{here}/kernel", f"{there}.weight", channels=512)
+            layer[0] = flattened(f"params/{here}/kernel", f"{there}.weight", channels=module.widths[-1])
         pairs += layer
     return pairs
 
