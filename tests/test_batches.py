@@ -52,6 +52,7 @@ def test_eight_devices_and_a_step_asked_for_first(root, alone, kind):
     assert_same(of_kind(alone, kind), data.batches(data.experiment(root, kind), data.STEPS[::-1]))
 
 
+@pytest.mark.slow
 def test_two_processes(root, alone, tmp_path):
     two = child(root, tmp_path / "two.npz", count=2, devices=2)
     assert_same({name: alone[name] for name in alone.files}, {name: two[name] for name in two.files})

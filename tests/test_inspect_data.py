@@ -51,6 +51,7 @@ def test_a_sheet_of_every_augmentation(root, tmp_path, program):
             assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 1000, path
 
 
+@pytest.mark.slow
 def test_views_and_captions_are_drawn_too(root, tmp_path, program):
     path = tmp_path / "views.py"
     path.write_text(

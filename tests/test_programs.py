@@ -135,6 +135,7 @@ def test_a_device_that_is_not_there_is_named(program, tmp_path):
     assert done.stderr.strip().splitlines()[-1].startswith("error: JAX does not start with JAX_PLATFORMS='cuda'")
 
 
+@pytest.mark.slow
 def test_a_run_of_eight_devices_is_evaluated_on_one(program, tmp_path):
     sharded = ["--config.mesh.data=2", "--config.mesh.fsdp=4", "--config.sharding=[('params/.*kernel','fsdp(fsdp)')]"]
     command = ["experiments.train", "--config", "configs/quickstart.py", "--workdir", tmp_path, "--json"]

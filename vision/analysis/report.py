@@ -58,7 +58,7 @@ def render(run: Run) -> str:
         f"<h1>{page.escape(run.name)}</h1>\n<p class='soft'>{page.escape(str(run.workdir))}</p>\n",
         f"<p><span class='state {run.state.split()[0]}'>{page.escape(run.headline)}</span></p>\n",
         page.section("Results", _results(run)),
-        page.section("Curves", _curves(run)),
+        "" if run.fitted else page.section("Curves", _curves(run)),
         *(
             page.section(f"Mistakes: {name} at step {evaluation.step}", _mistakes(evaluation))
             for name, evaluation in run.evaluations.items()
@@ -201,19 +201,24 @@ def _how_to_go_on(run: Run) -> str:
     folder = shlex.quote(str(run.workdir))
     command = [str(word) for word in run.environment.get("command") or ()]
     config = _config_flags(command) or "--config CONFIG"
-    if run.state == "complete":
+    if run.fitted and run.state != "complete":
+        resume = "Fit it"
+    elif run.state == "complete":
         resume = "Run it again (this run is complete, and the command says so; another --workdir trains anew)"
     elif run.checkpoints:
         resume = f"Resume, from the checkpoint of step {run.checkpoints[-1]}"
     else:
         resume = "Resume (there is no checkpoint yet: it starts from the beginning)"
+    evaluate = "Evaluate it" if run.fitted else "Evaluate the newest checkpoint"
     commands = {
         resume: f"python -m experiments.train {config} --workdir {folder}",
-        "Evaluate the newest checkpoint": f"python -m experiments.evaluate --workdir {folder} --split test",
-        "Compare its checkpoints with those of another run": f"python -m tools.compare_checkpoints {folder} OTHER_RUN",
+        evaluate: f"python -m experiments.evaluate --workdir {folder} --split test",
         "Look at two runs side by side": f"python -m tools.report {folder} OTHER_RUN",
         "Write this report again": f"python -m tools.report {folder}",
     }
+    if not run.fitted:
+        compare = "Compare its checkpoints with those of another run"
+        commands[compare] = f"python -m tools.compare_checkpoints {folder} OTHER_RUN"
     said = "".join(f"<p>{page.escape(title)}:</p><pre>{page.escape(text)}</pre>\n" for title, text in commands.items())
     ran = f"<p class='soft'>What was run: <code>{page.escape(shlex.join(command))}</code></p>\n" if command else ""
     return said + ran

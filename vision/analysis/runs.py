@@ -97,10 +97,17 @@ class Run:
         return "stopped" if self.summary or self.in_use is False else "under way"
 
     @property
+    def fitted(self) -> bool:
+        """Whether the run is of an estimator, which has no steps."""
+        return "estimator" in self.config
+
+    @property
     def headline(self) -> str:
         """The state in words, such as ``"stopped at step 120 of 480"``."""
         if self.state == "complete":
-            return f"complete: {self.step} steps"
+            return "complete: fitted" if self.fitted else f"complete: {self.step} steps"
+        if self.fitted:
+            return f"{self.state}: not fitted yet"
         return f"{self.state} at step {self.step}" + (f" of {self.steps}" if self.steps else "")
 
     def final(self) -> dict[str, Final]:
