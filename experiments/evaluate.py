@@ -42,6 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def of_run(args: Namespace) -> dict:
     """The evaluators of a run's config."""
+    from vision.training import fit
+
+    if (Path(args.workdir) / fit.FITTED).is_file():
+        fitted = fit.evaluate(args.workdir, split=args.split)
+        for name, values in fitted.items():
+            if isinstance(values, dict):
+                _tell(f"{name} on {args.split or 'its split'}", values)
+        return fitted
     from vision.config.calling import call
     from vision.config.loading import plain
     from vision.training.assemble import assemble, make_evaluators

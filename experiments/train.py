@@ -1,4 +1,4 @@
-"""Trains the experiment of a config file, or resumes it.
+"""Trains the experiment of a config file, or resumes it; a config with an estimator is fitted at once.
 
 The run's folder is --workdir, by default runs/<name of the config>. Running the same command again resumes the
 run, or says that it is complete. Over several processes, start the same command once for each, with the three
@@ -23,6 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = load(args.config, args.overrides)
     workdir = Path(args.workdir or Path("runs") / Path(args.config.partition(":")[0]).stem)
     program.prepare_jax()
+    if "estimator" in config:
+        from vision.training.fit import fit
+
+        program.finish(fit(config, workdir), as_json=args.json)
+        return 0
     from vision.training.loop import train
     from vision.training.processes import join
 

@@ -11,7 +11,19 @@ SOURCES = [
     path for folder in ("vision", "experiments", "tools", "configs") for path in (REPOSITORY / folder).rglob("*.py")
 ]
 # Each layer may import what stands above it in this list, and itself.
-LAYERS = ("errors", "config", "data", "models", "interop", "objectives", "evaluation", "analysis", "training")
+LAYERS = (
+    "errors",
+    "config",
+    "data",
+    "models",
+    "interop",
+    "objectives",
+    "evaluation",
+    "classic",
+    "analysis",
+    "training",
+    "studies",
+)
 
 
 def check(*command):

@@ -1,5 +1,6 @@
 """From a resolved config to everything a run is made of; nothing here trains or writes."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -227,13 +228,17 @@ def make_optimizer(section: Config, schedule: optax.Schedule, params: PyTree) ->
     )
 
 
-def check_evaluation_shape(experiment: Experiment) -> None:
-    """Raises a ConfigError where augmentations change the size of images and the model does not take the other."""
+def check_evaluation_shape(experiment: Experiment) -> dict[str, Any]:
+    """Returns the shapes of what the model gives of an evaluation's image.
+
+    Raises:
+      ConfigError: augmentations change the size of images, and the model does not take the other.
+    """
     objective, part = experiment.objective, experiment.inputs.part
     spec = {"image": jax.ShapeDtypeStruct((1, *part.shape), np.float32)}
     params, extra = experiment.abstract_state.params, experiment.abstract_state.extra
     try:
-        jax.eval_shape(objective.encode, params, extra, spec)
+        return jax.eval_shape(objective.encode, params, extra, spec)
     except Exception as error:  # a model's layers each have an error of their own for shapes that do not fit
         raise ConfigError(
             f"config.data: evaluations bring images of {'x'.join(map(str, part.shape))}, which the model does not take "
@@ -243,25 +248,41 @@ def check_evaluation_shape(experiment: Experiment) -> None:
 
 def make_evaluators(experiment: Experiment, *, split: str | None = None) -> dict[str, Evaluator]:
     """Returns the config's evaluators by name, on their own splits or all on ``split``."""
-    over_batch = sharding.batch_sharding(experiment.mesh)
     evaluators: dict[str, Evaluator] = {}
-    if experiment.config["evals"]:
-        check_evaluation_shape(experiment)
+    outputs = check_evaluation_shape(experiment) if experiment.config["evals"] else {}
     for name, section in experiment.config["evals"].items():
         sharding.check_batch(section["batch_size"], experiment.mesh, 1, where=f"config.evals.{name}.batch_size")
-        chosen, batch_size = split or section["split"], section["batch_size"]
-        pipeline, masks = experiment.inputs.evaluation_pipeline(
-            chosen, batch_size=batch_size, sharding=over_batch, what=name
-        )
-        eval_set = EvalSet(pipeline, experiment.inputs.prepare(training=False), masks)
+        if section.get("output", "output") not in outputs:
+            raise ConfigError(
+                f"config.evals.{name}.output: the model has no {section['output']!r}; it has {', '.join(outputs)}"
+            )
+        function = EVALUATORS[section["name"]]
+        supplied = {"open_split": partial(_open_other, experiment, name)}
         evaluators[name] = call(
-            EVALUATORS[section["name"]],
+            function,
             own(section, eval_section),
             f"config.evals.{name}",
-            eval_set=eval_set,
+            eval_set=_eval_set(experiment, name, split or section["split"]),
             objective=experiment.objective,
+            **{key: value for key, value in supplied.items() if key in inspect.signature(function).parameters},
         )
     return evaluators
+
+
+def _eval_set(experiment: Experiment, name: str, split: str | None) -> EvalSet:
+    """Returns a split for one of the config's evaluators; None for the held-out one."""
+    pipeline, masks = experiment.inputs.evaluation_pipeline(
+        split,
+        batch_size=experiment.config["evals"][name]["batch_size"],
+        sharding=sharding.batch_sharding(experiment.mesh),
+        what=name,
+    )
+    return EvalSet(pipeline, experiment.inputs.prepare(training=False), masks)
+
+
+def _open_other(experiment: Experiment, name: str, split: str | None) -> EvalSet:
+    """Likewise; None for the training data."""
+    return _eval_set(experiment, name, experiment.config["data"]["split"] if split is None else split)
 
 
 def _initial_shapes(config: Config, objective: Objective, batch_spec: PyTree, key: Any) -> PyTree:

@@ -17,6 +17,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from vision.errors import UserError, did_you_mean
 from vision.training.digest import as_text, digests
+from vision.training.early_stopping import mode_of
 from vision.training.rules import path_of
 
 PyTree = Any
@@ -65,7 +66,7 @@ class Checkpoints:
         policies: list[preservation_policy.PreservationPolicy] = [preservation_policy.LatestN(keep)]
         options: dict[str, Any] = {}
         if best is not None:
-            best_mode = best_mode or ("min" if best.endswith(("loss", "error")) else "max")
+            best_mode = mode_of(best, best_mode)
             options = {"best_fn": self._value, "best_mode": best_mode}
             policies.append(
                 preservation_policy.BestN(
@@ -129,6 +130,13 @@ class Checkpoints:
             )
         except _NOT_SAVED as error:
             raise self._not_saved(step, error) from error
+
+    def drop_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps, so that ``step`` is the newest."""
+        self.wait()
+        for later in self.steps():
+            if later > step:
+                self._manager.delete(later)
 
     def warm_up(self, state: PyTree) -> None:
         """Compiles the digests of such a state, so that the first save holds up training no longer than the others."""

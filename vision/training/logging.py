@@ -1,5 +1,6 @@
 """What a run leaves behind as it runs: metrics.jsonl, TensorBoard events, log.txt, a bar or lines on the terminal."""
 
+import itertools
 import json
 import sys
 import time
@@ -156,7 +157,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def truncate_metrics(path: Path, step: int, *, total: int) -> None:
-    """Drops every line after ``step``, whole or not at all, and of the last step the evaluations, made anew.
+    """Drops every line after ``step``, whole or not at all, and the evaluations at the end, made anew.
+
+    These are those of the last step, and of a step before the line above them: of the best state of all.
 
     Raises:
       UserError: the file cannot be read or written.
@@ -164,10 +167,12 @@ def truncate_metrics(path: Path, step: int, *, total: int) -> None:
     partial = path.with_suffix(".partial")
     try:
         if path.exists():
+            lines = read_metrics(path)
+            reached = itertools.accumulate((line["step"] for line in lines), max)
             kept = [
                 line
-                for line in read_metrics(path)
-                if line["step"] <= step and (line["step"] < total or "train/loss" in line)
+                for line, newest in zip(lines, reached, strict=True)
+                if newest == line["step"] <= step and (line["step"] < total or "train/loss" in line)
             ]
             partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
             partial.replace(path)

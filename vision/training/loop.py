@@ -18,6 +18,7 @@ from vision.errors import ConfigError, Stopped, TrainingFailed, UserError, did_y
 from vision.training import workdir as folder
 from vision.training.assemble import Experiment, assemble, make_evaluators
 from vision.training.checkpoint import Checkpoints
+from vision.training.early_stopping import Patience
 from vision.training.interrupt import Interrupt
 from vision.training.logging import RunLog
 from vision.training.meter import Meter
@@ -45,7 +46,9 @@ def train(
       at_step: what to call when so many steps are done, once they have been dispatched.
 
     Returns:
-      ``{"workdir": ..., "step": ..., "steps": ..., "<eval>": {"<metric>": ...}}``.
+      ``{"workdir": ..., "step": ..., "steps": ..., "<eval>": {"<metric>": ...}}``. With ``config.early_stopping``
+      ``step`` is that of the best state, which the newest checkpoint holds and the evaluations are of, and
+      ``stopped_at`` is where training ended.
 
     Raises:
       UserError: what was asked for cannot be done.
@@ -102,10 +105,10 @@ class _Run:
         with together():
             self.evaluators = make_evaluators(experiment)
         known = [f"{name}/{metric}" for name, each in self.evaluators.items() for metric in each.metrics]
+        self.early = config["early_stopping"]
         if best and best not in known:
-            raise ConfigError(
-                f"config.checkpoint.best: no metric {best!r}{did_you_mean(best, known)}; known: {', '.join(known)}"
-            )
+            key = "early_stopping.metric" if self.early else "checkpoint.best"
+            raise ConfigError(f"config.{key}: no metric {best!r}{did_you_mean(best, known)}; known: {', '.join(known)}")
         self.log_every = experiment.steps_of(config["logging"]["every"], "config.logging.every")
         self.save_every = experiment.steps_of(section["every"], "config.checkpoint.every")
         self.eval_every = {
@@ -120,10 +123,11 @@ class _Run:
     def go(self) -> dict[str, Any]:
         start = where_to_start(self.experiment, self.checkpoints, self.environment, self._say)
         self.state, self.step = start.state, start.step
-        summary = self.path / "summary.json"
-        if self.step >= self.total and summary.exists():
-            self._say(f"complete: {self.path} has all its {self.total} steps; another --workdir trains anew")
-            return folder.read_json(summary)
+        complete = self._complete()
+        if complete:
+            return complete
+        saved = self.checkpoints.metadata(self.step) if self.step in self.checkpoints.steps() else {}
+        self.patience = Patience.read(saved.get("early_stopping"))
         config = self.experiment.config
         self.meter = Meter(start.window, step=self.step, batch_size=config["batch_size"])
         options = {key: config["logging"][key] for key in ("tensorboard", "wandb", "progress")}
@@ -136,7 +140,7 @@ class _Run:
             self._greet(start.reason)
             self.checkpoints.warm_up(self.state)
             with Interrupt() as interrupt:
-                while self.step < self.total:
+                while self.step < self.total and not self.patience.ended(self.early):
                     self._dispatch()
                     self._write()
                     self._events()
@@ -148,6 +152,18 @@ class _Run:
             raise TrainingFailed(f"{error}; {self._last_good()}; {cure}") from error
         finally:
             self.log.close()
+
+    def _complete(self) -> dict[str, Any] | None:
+        """Returns the summary of a run that has nothing left to do, and says so."""
+        summary = self.path / "summary.json"
+        done = folder.read_json(summary) if summary.exists() else {}
+        if not done or (self.step < self.total and self.step != done.get("step")):
+            return None
+        trained = f"has all its {self.total} steps"
+        if done.get("stopped_at", self.total) < self.total:
+            trained = f"stopped early at step {done['stopped_at']} of {self.total}, its best is step {self.step}"
+        self._say(f"complete: {self.path} {trained}; another --workdir trains anew")
+        return done
 
     def _dispatch(self) -> None:
         """Runs the next step, or the next several in one call if nothing else happens between them."""
@@ -178,6 +194,9 @@ class _Run:
         if self.step == self.total:
             return
         self._evaluate([name for name, period in self.eval_every.items() if self._due(period)])
+        self._rank()
+        if self.patience.ended(self.early) and not self._due(self.log_every):
+            self.meter.end_line(self.step)
         if self._due(self.save_every) or self._ranked():
             self._save()
 
@@ -195,6 +214,11 @@ class _Run:
         """Whether the metric that ranks checkpoints belongs to this very step."""
         best = self.experiment.config["checkpoint"]["best"]
         return bool(best) and (self.step == self.total or self._due(self.eval_every[best.split("/")[0]]))
+
+    def _rank(self) -> None:
+        """Counts an evaluation of this very step towards stopping early."""
+        if self.early is not None and self._ranked():
+            self.patience = self.patience.after(self.step, self._metrics()[self.early["metric"]], self.early)
 
     def _write(self) -> None:
         for line in self.meter.lines():
@@ -234,6 +258,7 @@ class _Run:
             "config": folder.as_json(self.experiment.config),
             "environment": self.environment,
             "window": self.meter.open_window(),
+            "early_stopping": self.patience.record() if self.early else None,
             "num_classes": self.experiment.source.num_classes,
             "image_shape": self.experiment.model.image_shape,
         }
@@ -257,13 +282,20 @@ class _Run:
     def _finish(self) -> dict[str, Any]:
         """Saves and evaluates; where an evaluation ranks the checkpoint it must come first."""
         self._write()
-        if not self._ranked() and self.step not in self.checkpoints.steps():
-            self._save()
-        self._evaluate(list(self.evaluators))
-        if self.step not in self.checkpoints.steps():
-            self._save()
+        stopped_at = self.step
+        if self.step == self.total:
+            if not self._ranked() and self.step not in self.checkpoints.steps():
+                self._save()
+            self._evaluate(list(self.evaluators))
+            self._rank()
+            if self.step not in self.checkpoints.steps():
+                self._save()
         self.checkpoints.wait()
-        result = {"workdir": str(self.path), "step": self.step, "steps": self.total, **self.results}
+        result = {"workdir": str(self.path), "step": self.step, "steps": self.total}
+        if self.early is not None:
+            self._back_to_the_best()
+            result |= {"step": self.step, "stopped_at": stopped_at}
+        result |= self.results
         if self.first:
             folder.write_json(self.path / "summary.json", {**result, "complete": True})
             _report(self.path)
@@ -275,6 +307,18 @@ class _Run:
             f"  compare   python -m tools.report {self.path} OTHER_RUN"
         )
         return result
+
+    def _back_to_the_best(self) -> None:
+        """Makes the best state the one that is evaluated and the newest on disk."""
+        last, best = self.step, self.patience.best_step
+        if best != last:
+            self.state, _ = self.checkpoints.restore(self.experiment.abstract_state, best)
+        self.step = best
+        ended = f"stopped early at step {last}" if last < self.total else f"trained all {last} steps"
+        self.log.note(f"{ended}; the best {self.early['metric']}, {self.patience.best:.4f}, is that of step {best}")
+        if best != last or last < self.total:
+            self._evaluate(list(self.evaluators))
+        self.checkpoints.drop_after(best)
 
     def _greet(self, reason: str) -> None:
         count = sum(leaf.size for leaf in jax.tree.leaves(self.experiment.abstract_state.params))

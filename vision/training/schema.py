@@ -19,6 +19,7 @@ from vision.evaluation import EVALUATORS
 from vision.models.precision import FLOAT32, Precision
 from vision.objectives import OBJECTIVES
 from vision.objectives.ema import with_ema
+from vision.training.early_stopping import early_stopping, mode_of
 from vision.training.optimizers import OPTIMIZERS
 from vision.training.rules import Rule
 from vision.training.schedules import SCHEDULES
@@ -49,6 +50,7 @@ def experiment(
     sharding: tuple[TacticRule, ...] = (),
     evals: Section = {},
     checkpoint: Section = {},
+    early_stopping: Section | None = None,
     logging: Section = {},
 ) -> None:
     """The top level of a config.
@@ -72,6 +74,7 @@ def experiment(
       sharding: ``(regex, tactic)`` over the paths of the state.
       evals: ``name -> section``, see :func:`eval_section`.
       checkpoint: see :func:`checkpoint_section`.
+      early_stopping: see :func:`vision.training.early_stopping.early_stopping`; None trains to the end.
       logging: see :func:`logging_section`.
     """
 
@@ -225,6 +228,8 @@ def resolve(config: Section) -> dict[str, Any]:
     full["mesh"] = fill(mesh_section, full["mesh"], "config.mesh")
     full["evals"] = {name: _eval(section, f"config.evals.{name}") for name, section in full["evals"].items()}
     full["checkpoint"] = fill(checkpoint_section, full["checkpoint"], "config.checkpoint")
+    if full["early_stopping"] is not None:
+        full["early_stopping"], full["checkpoint"] = _early_stopping(full)
     full["logging"] = fill(logging_section, full["logging"], "config.logging")
     _check_values(full)
     return full
@@ -259,8 +264,35 @@ def _optimizer(section: Section) -> dict[str, Any]:
 
 def _eval(section: Section, path: str) -> dict[str, Any]:
     return fill_named(
-        EVALUATORS, section, path, kind="evaluator", provided=("eval_set", "objective"), common=eval_section
+        EVALUATORS,
+        section,
+        path,
+        kind="evaluator",
+        provided=("eval_set", "objective", "open_split"),
+        common=eval_section,
     )
+
+
+def _early_stopping(full: Section) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The section, and the checkpoints' with the same metric, as the best state is one of theirs."""
+    path = "config.early_stopping"
+    section = fill(early_stopping, full["early_stopping"], path)
+    call(early_stopping, section, path)
+    metric, checkpoint = section["metric"], full["checkpoint"]
+    section["mode"] = mode_of(metric, section["mode"] or checkpoint["best_mode"])
+    name = metric.split("/")[0]
+    if name not in full["evals"]:
+        raise ConfigError(
+            f"{path}.metric: {metric!r} is not eval/metric; evals here: {', '.join(full['evals']) or 'none'}"
+        )
+    if full["evals"][name]["every"] is None:
+        raise ConfigError(f"config.evals.{name}.every: missing; {path} asks for {metric} during training")
+    for key, value in (("best", metric), ("best_mode", section["mode"])):
+        if checkpoint[key] not in (None, value):
+            raise ConfigError(
+                f"config.checkpoint.{key}: {checkpoint[key]!r}, but {path} ends on the best {metric} ({value!r})"
+            )
+    return section, {**checkpoint, "best": metric, "best_mode": section["mode"]}
 
 
 def _check_values(full: Section) -> None:

@@ -27,6 +27,7 @@ FREE = (
     "logging",
     "evals",
     "checkpoint",
+    "limits",
     "data.data_dir",
     "data.residency",
     "data.workers",
