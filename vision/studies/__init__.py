@@ -1,0 +1,1 @@
+"""What compares many learners: the ladder, sweeps, bias and variance, robustness."""
