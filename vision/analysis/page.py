@@ -30,6 +30,8 @@ th, td { padding: 0.2rem 0.8rem 0.2rem 0; text-align: left; vertical-align: top;
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 tbody th { font-weight: normal; color: var(--soft); }
 .numbers td { min-width: 5.5rem; max-width: 20rem; overflow-wrap: break-word; }
+.numbers th { min-width: 5.5rem; overflow-wrap: normal; }
+.numbers tbody th { min-width: 8rem; }
 .curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 1.2rem 2rem; }
 figure { margin: 0; min-width: 0; }
 figcaption b { color: var(--ink); }

@@ -75,7 +75,8 @@ def table(results: Sequence[Result]) -> str:
     for each in results:
         test, train, spread = each["test_accuracy"], each["train_accuracy"], each["test_accuracy_sd"]
         said = f"{test:.4f}" + (f" ± {spread:.4f} ({each['seeds']} seeds)" if spread is not None else "")
-        numbers = [page.number(float(each[name])) for name in ("parameters", "fit_seconds", "images_per_second")]
+        seconds = f"{each['fit_seconds']:,.2f}"
+        numbers = [f"{each['parameters']:,}", seconds, page.number(float(each["images_per_second"]))]
         rows.append([each["title"], said, f"{train:.4f}", f"{train - test:+.4f}", *numbers])
     note = (
         "Parameters are the numbers that a rung predicts with: weights, stored training images, support vectors, nodes "
@@ -111,12 +112,12 @@ def _order(results: Sequence[Result]) -> str:
 def _costs(results: Sequence[Result]) -> str:
     kinds = (("fit_seconds", "seconds to fit"), ("parameters", "parameters"))
     drawn = "".join(pictures.cost(results, name, axis, identifier=name.replace("_", "")) for name, axis in kinds)
-    return pictures.legend([each["family"] for each in results]) + f"<div class='curves'>{drawn}</div>\n"
+    return pictures.legend([each["family"] for each in results]) + drawn
 
 
 def _gap(results: Sequence[Result]) -> str:
     families = [each["family"] for each in results]
-    return pictures.legend(families) + f"<div class='curves'>{pictures.gap(results, identifier='gap')}</div>\n"
+    return pictures.legend(families) + pictures.gap(results, identifier="gap")
 
 
 def _folder(result: Result, workdir: Path) -> Path:

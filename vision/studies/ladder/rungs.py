@@ -160,5 +160,5 @@ def _transferred(on: Ground) -> Rung:
     before["evals"] = {}
     config = training(on, data, model, epochs=float(on.epochs), augment=False)
     config["optimizer"] |= {"learning_rate": 1e-2, "weight_decay": 0.0, "rules": ((r"^(?!head)", {"freeze": True}),)}
-    title = "Transfer: features learned on half the classes"
+    title = "Transfer from half of the classes"
     return Rung("transfer", title, "network", config, before)
