@@ -42,6 +42,11 @@ MEASURED = {
         "ResNet-18, batch 1, 2 cores: train step": "ms",
         "ViT-Ti/4, batch 1, 1 core: train step": "ms",
     },
+    "knn": {
+        "l2, 20 in 200 x 16, k = 5": "queries/s",
+        "l1, 20 in 200 x 16, k = 5, sklearn": "queries/s",
+        "cosine, 20 in 200 x 16, k = 20: house / sklearn": "x",
+    },
 }
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 

@@ -9,6 +9,7 @@ data        images per second from JPEG files, of small images and of views on t
             an interpreter that has them is there
 models      predictions and train steps of LeNet-5, ResNet-18 and ViT-Ti/4 on small images, beside PyTorch's of the
             same networks on the same cores
+knn         searches of nearest neighbours a second, beside scikit-learn's brute force on the same cores
 
 The table goes to standard output, progress to standard error, and everything with the machine, the versions and
 each single repeat to --out. What is written while measuring goes to a temporary folder (TMPDIR chooses where) that
@@ -25,7 +26,7 @@ from typing import Any
 from vision import program
 from vision.errors import UserError
 
-SUITES = ("start", "loop", "checkpoint", "data", "models")
+SUITES = ("start", "loop", "checkpoint", "data", "models", "knn")
 # Whom a suite compares with, where there is an interpreter that has it.
 PEERS = {"data": ("torch", "tensorflow"), "models": ("torch",)}
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--repeats",
         type=int,
         metavar="N",
-        help="of every measurement (default: start 5, loop 25, checkpoint 12, data 5 to 9, models 7)",
+        help="of every measurement (default: start 5, loop 25, checkpoint 12, data 5 to 9, models 7, knn 5)",
     )
     parser.add_argument(
         "--against",

@@ -39,7 +39,7 @@ class Growth(NamedTuple):
 
 _GROWTH = {
     "decision_tree": Growth(1.0, 1.3),  # n log n
-    "exact_gradient_boosting": Growth(1.0, 1.3, "n_estimators", 1),
+    "exact_gradient_boosting": Growth(1.0, 1.3, "num_rounds", 1),
     "gradient_boosting": Growth(1.0, 1.0, "max_iter", 2),
     "kernel_svm": Growth(2.0, 3.0),  # Bottou and Lin 2007, section 4
     "linear_regression": Growth(1.0, 1.0),
@@ -115,6 +115,8 @@ def fit_minutes(name: str, estimator: Any, x: np.ndarray, y: np.ndarray) -> floa
         wanted = getattr(estimator, growth.rounds)
         rounds = min(growth.pilot_rounds, wanted)
         pilot, factor = pilot.set_params(**{growth.rounds: rounds}), wanted / rounds
+    if name == "exact_gradient_boosting":
+        pilot.set_params(state=None)
     size, before, taken = _FIRST // 2, 0.0, 0.0
     while taken < _PILOT_SECONDS and 8 * size < len(x):
         size, before = 2 * size, taken

@@ -60,7 +60,9 @@ def find_lines(image: np.ndarray, *, support: float = 0.4) -> list[Line]:
     return lines
 
 
-def find_circles(image: np.ndarray, *, perfectness: float = 0.9, radii: tuple[float, float] = (4.0, 100.0)) -> list[Circle]:
+def find_circles(
+    image: np.ndarray, *, perfectness: float = 0.9, radii: tuple[float, float] = (4.0, 100.0)
+) -> list[Circle]:
     """Finds circles, drawn or filled, the best supported first.
 
     Yuen, Princen, Illingworth and Kittler, "Comparative study of Hough Transform methods for circle finding", Image

@@ -21,29 +21,34 @@ class Bank(NamedTuple):
 
     Attributes:
       rows: the rows themselves.
-      centre: their mean, for ``l2``.
-      size: their squared distances from the mean (``l2``) or their norms (``cosine``).
+      centre: their mean, for ``l2``; else zeros.
+      size: their squared distances from the mean (``l2``) or their norms (``cosine``); else zeros.
     """
 
     rows: Float[Array, "n features"]
-    centre: Float[Array, " features"] | None
-    size: Float[Array, " n"] | None
+    centre: Float[Array, " features"]
+    size: Float[Array, " n"]
+
+
+def make_bank(rows: Float[Array, "n features"], metric: Metric) -> Bank:
+    """Computes what is computed once."""
+    return Bank(rows, *_centre_and_size(rows, metric))
 
 
 @partial(jax.jit, static_argnames="metric")
-def centre_and_size(rows: Float[Array, "n features"], metric: Metric) -> tuple[Array | None, Array | None]:
-    """Returns what :class:`Bank` holds beside the rows."""
+def _centre_and_size(rows, metric):
+    n, features = rows.shape
     if metric == "l1":
-        return None, None
+        return jnp.zeros((features,)), jnp.zeros((n,))
     if metric == "cosine":
-        return None, jnp.sqrt(jnp.sum(rows**2, axis=1))
+        return jnp.zeros((features,)), jnp.sqrt(jnp.sum(rows**2, axis=1))
     centre = jnp.mean(rows, axis=0)
     return centre, jnp.sum((rows - centre) ** 2, axis=1)
 
 
 def closeness(
-    queries: Float[Array, "queries features"], centre: Float[Array, " features"] | None, metric: Metric
-) -> Callable[[Float[Array, "n features"], Float[Array, " n"] | None], Float[Array, "queries n"]]:
+    queries: Float[Array, "queries features"], centre: Float[Array, " features"], metric: Metric
+) -> Callable[[Float[Array, "n features"], Float[Array, " n"]], Float[Array, "queries n"]]:
     """Returns the function ``(rows, size) -> closeness`` of a block of queries to rows of the bank.
 
     For ``l2`` it is ``2 (q - m).b - |b - m|^2``, the negative squared distance but for a term of q alone; m is the

@@ -130,7 +130,7 @@ def knn(
             found = find(queries, bank, k=max(ks))
         for name, count in zip(names, ks, strict=True):
             weight = neighbour_weights(found.distance[:, :count], weights, temperature=temperature)
-            votes = class_votes(found.index[:, :count], weight, bank_labels, source.num_classes)
+            votes = class_votes(found.rows[:, :count], weight, bank_labels, source.num_classes)
             yield name, float(np.mean(np.argmax(votes, axis=1) == labels))
 
     return Evaluator(run, names, source.class_names)
@@ -139,6 +139,6 @@ def knn(
 def _among_themselves(find: Callable[..., Neighbours], rows: np.ndarray, *, k: int) -> Neighbours:
     """The nearest of each row among the others."""
     found = find(rows, rows, k=k + 1)
-    other = found.index != np.arange(len(rows))[:, None]
+    other = found.rows != np.arange(len(rows))[:, None]
     other[other.all(axis=1), -1] = False  # where equal rows have pushed the row itself out
-    return Neighbours(found.distance[other].reshape(-1, k), found.index[other].reshape(-1, k))
+    return Neighbours(found.distance[other].reshape(-1, k), found.rows[other].reshape(-1, k))

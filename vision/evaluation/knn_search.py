@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vision.evaluation.distances import Bank, Metric, centre_and_size, closeness, paired_distance
+from vision.evaluation.distances import Bank, Metric, closeness, make_bank, paired_distance
 
 _MARGIN = 8  # candidates beyond k, whose rounded distances may have put them behind
 _GROUP = 32  # columns of which the largest is looked at first
@@ -27,13 +27,15 @@ _MEBIBYTE = 2**20
 class Neighbours(NamedTuple):
     """The nearest rows of a bank, the nearest first; of equal distances the earlier row of the bank.
 
+    For ``l2`` and ``cosine`` that holds where no more than 8 rows beyond the k-th are as near as it but for rounding.
+
     Attributes:
       distance: float32 ``[queries, k]``: sum of absolute differences, Euclidean distance, or 1 - cosine.
-      index: int32 ``[queries, k]``, rows of the bank.
+      rows: int32 ``[queries, k]``, which rows of the bank.
     """
 
     distance: np.ndarray
-    index: np.ndarray
+    rows: np.ndarray
 
 
 class Blocks(NamedTuple):
@@ -67,12 +69,11 @@ def search(
         raise ValueError(f"queries of shape {queries.shape} do not fit a bank of {bank.shape[1]} features")
     check_finite(queries, "the queries")
     distance = np.empty((len(queries), k), np.float32)
-    index = np.empty((len(queries), k), np.int32)
+    rows = np.empty((len(queries), k), np.int32)
     if not len(queries):
-        return Neighbours(distance, index)
+        return Neighbours(distance, rows)
     blocks = choose_blocks(len(queries), len(bank), bank.shape[1], k=k, metric=metric, memory_mib=memory_mib)
-    rows = jnp.asarray(bank, jnp.float32)
-    on_device = Bank(rows, *centre_and_size(rows, metric))
+    on_device = make_bank(jnp.asarray(bank, jnp.float32), metric)
     # The last block ends with the last query and repeats some of the one before: every block has one shape.
     starts = [min(start, len(queries) - blocks.queries) for start in range(0, len(queries), blocks.queries)]
 
@@ -83,8 +84,8 @@ def search(
     # A loop within a compiled program runs on one core of a CPU; so there, several programs run at once.
     with ThreadPoolExecutor(blocks.workers) as pool:
         for start, found in zip(starts, pool.map(of_block, starts), strict=True):
-            distance[start : start + blocks.queries], index[start : start + blocks.queries] = found
-    return Neighbours(distance, index)
+            distance[start : start + blocks.queries], rows[start : start + blocks.queries] = found
+    return Neighbours(distance, rows)
 
 
 def check_bank(bank: np.ndarray, k: int) -> None:
@@ -152,7 +153,7 @@ def search_block(
         # The last tile ends with the bank; the rows it shares with the one before do not count twice.
         start = jnp.minimum(tile * columns, n - columns)
         rows = jax.lax.dynamic_slice_in_dim(bank.rows, start, columns)
-        size = None if bank.size is None else jax.lax.dynamic_slice_in_dim(bank.size, start, columns)
+        size = jax.lax.dynamic_slice_in_dim(bank.size, start, columns)
         again = start + jnp.arange(columns) < tile * columns
         values, places = top(jnp.where(again, -jnp.inf, of_tile(rows, size)), kept)
         values, chosen = jax.lax.top_k(jnp.concatenate([best[0], values], axis=1), kept)

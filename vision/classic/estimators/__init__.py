@@ -8,16 +8,17 @@ Each is called with keyword options, and ``seed`` where it draws anything, and h
 from collections.abc import Callable
 from typing import Any
 
+from vision.classic.estimators.exact_boosting import ExactGradientBoosting
 from vision.classic.estimators.least_squares import LeastSquares, Ridge
 from vision.classic.estimators.linear import linear_svm, logistic_regression, softmax_regression
 from vision.classic.estimators.neighbours import KNNClassifier, KNNRegressor
 from vision.classic.estimators.prior import mean_class
 from vision.classic.estimators.support_vectors import kernel_svm
-from vision.classic.estimators.trees import decision_tree, exact_gradient_boosting, gradient_boosting, random_forest
+from vision.classic.estimators.trees import decision_tree, gradient_boosting, random_forest
 
 ESTIMATORS: dict[str, Callable[..., Any]] = {
     "decision_tree": decision_tree,
-    "exact_gradient_boosting": exact_gradient_boosting,
+    "exact_gradient_boosting": ExactGradientBoosting,
     "gradient_boosting": gradient_boosting,
     "kernel_svm": kernel_svm,
     "knn": KNNClassifier,

@@ -32,7 +32,7 @@ class LeastSquares(ClassifierMixin, BaseEstimator):
         mean, shares = _means(x, label)
         triangle = np.zeros((0, features + len(shares)))
         for rows, targets in _centred(x, label, mean, shares, size=max(_ROWS, 2 * features)):
-            triangle = np.linalg.qr(np.vstack([triangle, np.hstack([rows, targets])]), mode="r")
+            triangle = np.asarray(np.linalg.qr(np.vstack([triangle, np.hstack([rows, targets])]), mode="r"))
         self.coef_ = np.linalg.lstsq(triangle[:, :features], triangle[:, features:])[0]
         self.intercept_ = shares - mean @ self.coef_
         return self

@@ -19,7 +19,7 @@ from sklearn.utils.metaestimators import available_if
 Loss = Literal["softmax", "logistic", "squared_hinge"]
 
 
-def softmax_regression(*, l2: float = 1e-3, max_iterations: int = 500, tolerance: float = 1e-5) -> "LinearClassifier":
+def softmax_regression(*, l2: float = 1e-3, max_iterations: int = 500, tolerance: float = 1e-4) -> "LinearClassifier":
     """Returns softmax regression: ``mean cross-entropy + l2 ||W||^2``, as the objective ``classify`` has it.
 
     scikit-learn's ``C`` is ``1 / (2 n l2)``.
@@ -27,23 +27,23 @@ def softmax_regression(*, l2: float = 1e-3, max_iterations: int = 500, tolerance
     Args:
       l2: weight of the squared norm; the intercept is free.
       max_iterations: after which it stops with a warning.
-      tolerance: the largest entry of the gradient at which it stops.
+      tolerance: the largest entry of the gradient at which it stops, as scikit-learn's ``tol``.
     """
     return LinearClassifier(loss="softmax", l2=l2, max_iterations=max_iterations, tolerance=tolerance)
 
 
-def logistic_regression(*, l2: float = 1e-3, max_iterations: int = 500, tolerance: float = 1e-5) -> "LinearClassifier":
+def logistic_regression(*, l2: float = 1e-3, max_iterations: int = 500, tolerance: float = 1e-4) -> "LinearClassifier":
     """Returns binary logistic regression: ``mean log(1 + exp(-y f(x))) + l2 ||w||^2`` for two classes, y = -1 and 1.
 
     Args:
       l2: weight of the squared norm; the intercept is free.
       max_iterations: after which it stops with a warning.
-      tolerance: the largest entry of the gradient at which it stops.
+      tolerance: the largest entry of the gradient at which it stops, as scikit-learn's ``tol``.
     """
     return LinearClassifier(loss="logistic", l2=l2, max_iterations=max_iterations, tolerance=tolerance)
 
 
-def linear_svm(*, c: float = 1.0, max_iterations: int = 500, tolerance: float = 1e-5) -> "LinearClassifier":
+def linear_svm(*, c: float = 1.0, max_iterations: int = 500, tolerance: float = 1e-4) -> "LinearClassifier":
     """Returns one support vector machine for each class against the rest, with the squared hinge.
 
     ``||w||^2 / 2 + c sum max(0, 1 - y f(x))^2`` with y = -1 or 1, the primal of Fan et al. 2008 (LIBLINEAR),
@@ -65,7 +65,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
       l2: weight of the squared norm of W; None where ``c`` is given.
       c: the same as ``l2 = 1 / (2 c n)``.
       max_iterations: after which it stops with a warning.
-      tolerance: the largest entry of the gradient at which it stops.
+      tolerance: the largest entry of the gradient at which it stops, as scikit-learn's ``tol``.
 
     Attributes:
       coef_: W, float32 ``[features, outputs]``.
@@ -81,7 +81,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
         l2: float | None = None,
         c: float | None = None,
         max_iterations: int = 500,
-        tolerance: float = 1e-5,
+        tolerance: float = 1e-4,
     ):
         self.loss = loss
         self.l2 = l2
@@ -134,14 +134,12 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _l2(self, examples: int) -> float:
-        if (self.l2 is None) == (self.c is None):
-            raise ValueError("exactly one of l2 and c is to be given")
         if self.c is not None:
             if not self.c > 0:
                 raise ValueError(f"c must be > 0, got {self.c:g}")
             return 1 / (2 * self.c * examples)
-        if not self.l2 >= 0:
-            raise ValueError(f"l2 must be >= 0, got {self.l2:g}")
+        if self.l2 is None or not self.l2 >= 0:
+            raise ValueError(f"l2 must be >= 0, got {self.l2}")
         return self.l2
 
     def decision_function(self, x: np.ndarray) -> np.ndarray:

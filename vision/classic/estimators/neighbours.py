@@ -57,7 +57,7 @@ class KNNClassifier(ClassifierMixin, BaseEstimator):
         """Returns each class's share of the votes, float64 ``[n, classes]``."""
         found = search(x, self.bank_, k=self.k, metric=self.metric, memory_mib=self.memory_mib)
         weight = neighbour_weights(found.distance, self.weights, temperature=self.temperature)
-        return class_votes(found.index, weight, self.labels_, len(self.classes_))
+        return class_votes(found.rows, weight, self.labels_, len(self.classes_))
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Returns the class with the most votes, ``[n]``."""
@@ -105,4 +105,4 @@ class KNNRegressor(RegressorMixin, BaseEstimator):
         """Returns the means, float64 ``[n]`` or ``[n, outputs]``."""
         found = search(x, self.bank_, k=self.k, metric=self.metric, memory_mib=self.memory_mib)
         weight = neighbour_weights(found.distance, self.weights, temperature=self.temperature)
-        return mean_targets(found.index, weight, self.targets_)
+        return mean_targets(found.rows, weight, self.targets_)

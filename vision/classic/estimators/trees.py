@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 Criterion = Literal["gini", "entropy"]
@@ -78,21 +78,4 @@ def gradient_boosting(
         l2_regularization=l2,
         early_stopping=False,
         random_state=seed,
-    )
-
-
-def exact_gradient_boosting(
-    *, num_rounds: int = 100, learning_rate: float = 0.1, max_depth: int = 3, seed: int = 0
-) -> GradientBoostingClassifier:
-    """Returns gradient boosting over all values of the features (Friedman 2001); it takes hours where the one over
-    histograms takes minutes.
-
-    Args:
-      num_rounds: how many; in each one tree a class.
-      learning_rate: shrinks each tree.
-      max_depth: of a tree.
-      seed: of the order in which features are tried.
-    """
-    return GradientBoostingClassifier(
-        n_estimators=num_rounds, learning_rate=learning_rate, max_depth=max_depth, random_state=seed
     )

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from vision.classic.features.images import check_images, grey_levels
 
-_ALONE = 2048  # images below which other processes would take longer to start than to help
+_IMAGES = 256  # described by one thread at a time
 
 
 class Hog(TransformerMixin, BaseEstimator):
@@ -57,10 +57,10 @@ class Hog(TransformerMixin, BaseEstimator):
         """
         self._check(x)
         levels = grey_levels(x) if self.gradient == "grey" or x.shape[-1] == 1 else x.astype(np.float32)
-        if len(x) < _ALONE:
-            return self._describe(levels)
-        parts = np.array_split(levels, 1 + len(x) // 256)
-        return np.concatenate(Parallel(n_jobs=-1)(delayed(self._describe)(part) for part in parts))
+        parts = np.array_split(levels, -(-len(x) // _IMAGES))
+        # Processes would gain more from many cores, but take seconds to start, as long as thousands of images.
+        workers = Parallel(n_jobs=-1 if len(parts) > 1 else 1, prefer="threads")
+        return np.concatenate(workers(delayed(self._describe)(part) for part in parts))
 
     def _describe(self, levels: np.ndarray) -> np.ndarray:
         """The features of float images ``[n, height, width]`` or ``[n, height, width, 3]``."""
