@@ -1,0 +1,1 @@
+"""The art of training, visible: optimizers, initialisations, depth and width, what narrows the generalisation gap."""

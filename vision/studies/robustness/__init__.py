@@ -1,0 +1,1 @@
+"""What trained and fitted runs withstand: the same corrupted images before all of them."""
