@@ -176,3 +176,14 @@ def test_no_dropout_in_evaluation():
     a, _, _ = model.apply(params, collections, images, keys=jax.random.split(jax.random.key(0), 2), train=False)
     b, _, _ = plain.apply(params, collections, images, keys=None, train=False)
     np.testing.assert_array_equal(a, b)
+
+
+def test_batch_normalisation_of_a_perceptron_is_the_formula():
+    model = models.build("mlp/128", num_classes=2, hidden_sizes=(8,), batch_norm=True)
+    params, collections = model.init(jax.random.key(0), SPEC)
+    images = jax.random.normal(jax.random.key(1), (16, *SPEC.shape[1:]))
+    _, features, updated = model.apply(params, collections, images, keys=None, train=True)
+    hidden = np.asarray(images).reshape(16, -1) @ np.asarray(params["hidden_0"]["kernel"])
+    expected = np.maximum((hidden - hidden.mean(0)) / np.sqrt(hidden.var(0) + 1e-5), 0)
+    np.testing.assert_allclose(features["block00"], expected, atol=1e-5)
+    np.testing.assert_allclose(updated["batch_stats"]["norm_0"]["mean"], 0.1 * hidden.mean(0), atol=1e-6)

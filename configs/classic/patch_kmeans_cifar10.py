@@ -12,8 +12,11 @@ from ml_collections import ConfigDict
 def get_config(centroids: str = "1600") -> ConfigDict:
     config = ConfigDict()
     config.data = {"name": "cifar10"}
-    config.features = ({"name": "patch_kmeans", "centroids": int(centroids)}, {"name": "standardize"})
-    config.estimator = {"name": "ridge", "alpha": 5000.0}
+    config.features = (
+        {"name": "patch_kmeans", "centroids": int(centroids)},
+        {"name": "standardize", "variance_floor": 0.01},
+    )
+    config.estimator = {"name": "ridge", "alpha": 10.0}
     config.evals = {"test": {"split": "test"}}
     config.limits = {"memory_gib": 16.0, "minutes": 120.0}
     return config

@@ -1,6 +1,7 @@
 """The multilayer perceptron."""
 
 from functools import partial
+from typing import Any
 
 import einops
 import flax.linen as nn
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from vision.models.interface import Features, Variant
 from vision.models.layers import Dropout
+from vision.models.normalization import batch_norm
 
 
 class MLP(nn.Module):
@@ -17,6 +19,7 @@ class MLP(nn.Module):
     Attributes:
       num_classes: size of the output.
       hidden_sizes: units of each hidden layer.
+      batch_norm: batch normalisation of each hidden layer, before its ReLU.
       dropout: rate after each hidden layer, in [0, 1).
       dtype: type of the computation.
       param_dtype: type of the parameters.
@@ -24,6 +27,7 @@ class MLP(nn.Module):
 
     num_classes: int
     hidden_sizes: tuple[int, ...] = (256, 256)
+    batch_norm: bool = False
     dropout: float = 0.0
     dtype: jnp.dtype = jnp.dtype("float32")
     param_dtype: jnp.dtype = jnp.dtype("float32")
@@ -45,10 +49,14 @@ class MLP(nn.Module):
     ) -> tuple[Float[Array, "batch num_classes"], Features]:
         """Returns the outputs and the activations of each hidden layer, the last also as ``pre_logits``."""
         x = einops.rearrange(images, "b h w c -> b (h w c)").astype(self.dtype)
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         dense = partial(nn.Dense, dtype=self.dtype, param_dtype=self.param_dtype)
         features = {}
         for index, size in enumerate(self.hidden_sizes):
-            x = nn.relu(dense(size, kernel_init=nn.initializers.he_normal(), name=f"hidden_{index}")(x))
+            x = dense(size, kernel_init=nn.initializers.he_normal(), name=f"hidden_{index}")(x)
+            if self.batch_norm:
+                x = batch_norm(train=train, **types, name=f"norm_{index}")(x)
+            x = nn.relu(x)
             features[f"block{index:02}"] = x
             x = Dropout(self.dropout)(x, keys=keys if train else None)
         features["pre_logits"] = x

@@ -15,6 +15,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "dropout 0.5": {"model": {"dropout": 0.5}},
     "weight decay": {"optimizer": {"weight_decay": 0.5}},
+    "batch normalisation": {"model": {"batch_norm": True}},
     "augmentation: shifts by a pixel": {"data": {"augment": (SHIFT,)}},
     "early stopping": {"early_stopping": {"metric": "val/loss", "patience": 5}},
     "dropout, weight decay and augmentation": {
