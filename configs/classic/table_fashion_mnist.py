@@ -19,7 +19,7 @@ def get_config(estimator: str = "forest") -> ConfigDict:
         "exact_boosting": {"name": "exact_gradient_boosting", "num_rounds": 100, "max_depth": 10},
         "forest": {"name": "random_forest", "num_trees": 100, "criterion": "entropy", "max_depth": 100},
         "knn": {"name": "knn", "k": 5, "metric": "l1", "weights": "distance"},
-        "logistic": {"name": "softmax_regression", "l2": 1e-5},
+        "logistic": {"name": "softmax_regression"},
     }[estimator]
     config.evals = {"test": {"split": "test"}}
     config.limits = {"minutes": 120.0}
