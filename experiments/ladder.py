@@ -28,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds of each rung (default: 1)")
     parser.add_argument("--max_time", type=float, metavar="MINUTES", help="stop after so many minutes")
     parser.add_argument("--data_dir", help="folder of prepared TFDS data sets (default: TFDS_DATA_DIR)")
+    parser.add_argument(
+        "--rung_minutes", type=float, default=240.0, help="what one fit may take, by its estimate (default: 240)"
+    )
+    parser.add_argument("--memory_gib", type=float, default=8.0, help="likewise, in GiB (default: 8)")
     parser.add_argument("--verbose", action="store_true", help="show what each rung says of itself")
     args = parser.read(argv)
     program.prepare_jax()
@@ -42,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         minutes=args.max_time,
         data_dir=args.data_dir,
         verbose=args.verbose,
+        rung_minutes=args.rung_minutes,
+        memory_gib=args.memory_gib,
         command=shlex.join(["python", "-m", "experiments.ladder", *(sys.argv[1:] if argv is None else argv)]),
     )
     result, complete = study(options)

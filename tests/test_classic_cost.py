@@ -98,7 +98,7 @@ def test_nothing_is_tried_where_it_is_no_question(name, shape, monkeypatch):
 
 def test_every_estimator_is_estimated(monkeypatch):
     pretend(monkeypatch, lambda estimator, examples: 10.0)
-    free = {"knn", "knn_regressor", "mean_class"}
+    free = {"knn", "mean_class"}
     for name, function in ESTIMATORS.items():
         assert cost.memory_bytes(name, function(), 1000, 10, 3) >= 40_000
         assert (cost.fit_minutes(name, function(), *large(200_000, 10)) == 0) == (name in free)

@@ -67,9 +67,6 @@ def test_contract_learns_scores_and_comes_back_from_disk_bit_for_bit(name, tmp_p
     chain, loaded = persist.load(tmp_path / "estimator.skops")
     np.testing.assert_array_equal(chain.transform(PIXELS[:9]), standardize.transform(PIXELS[:9]))
     np.testing.assert_array_equal(loaded.predict(x), estimator.predict(x))
-    if name == "knn_regressor":
-        assert np.mean(np.abs(estimator.predict(x[120:]) - y[120:])) < 0.3
-        return
     values, kind = scores(estimator, x[120:], classes)
     np.testing.assert_array_equal(values, scores(loaded, x[120:], classes)[0])
     assert values.shape == (40, classes)

@@ -54,9 +54,7 @@ def test_the_folder_is_that_of_a_run(run):
     assert json.loads((folder / "config.json").read_text())["estimator"]["k"] == 1
     assert json.loads((folder / "environment.json").read_text())["data_fingerprint"]
     line = json.loads((folder / "metrics.jsonl").read_text())
-    assert line == {"step": 1, "test/accuracy": result["test"]["accuracy"]} | {
-        key: value for key, value in line.items() if key.startswith("test/")
-    }
+    assert line == {"step": 1} | {f"test/{metric}": value for metric, value in result["test"].items()}
     confusion = np.asarray(json.loads((folder / "evaluations" / "test.json").read_text())["arrays"]["confusion"])
     assert confusion.sum() == 360
     assert confusion.trace() / 360 == pytest.approx(result["test"]["accuracy"])
@@ -122,9 +120,9 @@ def test_a_config_that_cannot_be_is_one_line(change, told):
 @pytest.mark.parametrize(
     ("labels", "estimator", "told"),
     [
-        ([0, 0, 0, 0], {"name": "knn", "k": 1}, "class"),
-        ([0, 0, 1, 1], {"name": "softmax_regression"}, "class 2|2"),
-        ([0, 1, 2, 1], {"name": "knn", "k": 5}, "5"),
+        ([0, 0, 0, 0], {"name": "knn", "k": 1}, "config.data: all 4 examples are of one class, 0"),
+        ([0, 0, 1, 1], {"name": "softmax_regression"}, "config.data: 1 of 3 classes have no example among 4"),
+        ([0, 1, 2, 1], {"name": "knn", "k": 5}, r"config.estimator: k must be in \[1, 4\].* got 5"),
     ],
 )
 def test_data_that_an_estimator_cannot_learn_from_are_one_line(labels, estimator, told, tmp_path):

@@ -1,6 +1,7 @@
 """The ladder: every rung resolves, what is finished stays finished, the page says what the numbers say."""
 
 import json
+import resource
 import time
 
 import numpy as np
@@ -129,19 +130,37 @@ def test_what_cannot_be_is_one_line(changes, told, tmp_path):
         study(options(tmp_path / "ladder", **changes))
 
 
+def test_a_study_whose_time_is_over_before_it_begins_has_a_page(tmp_path):
+    found, complete = study(options(tmp_path / "ladder", minutes=1e-6))
+    assert not complete
+    assert found["rungs"] == []
+    assert "the time was over" in (tmp_path / "ladder" / "ladder.html").read_text()
+
+
+def test_a_rung_that_would_take_too_long_is_told_and_the_others_go_on(tmp_path):
+    found, complete = study(options(tmp_path / "ladder", memory_gib=1e-7))
+    assert not complete
+    assert found["rungs"] == []
+    told = next(iter(found["missing"].values()))
+    assert "--memory_gib=" in told
+    assert "--config" not in told.split("take fewer")[0]
+
+
 @pytest.mark.slow
 def test_the_command_on_digits(program, tmp_path):
     folder = tmp_path / "ladder"
-    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = program("experiments.ladder", "--dataset", "digits", "--workdir", folder, "--json", timeout=1200)
-    seconds = time.monotonic() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found = json.loads(done.stdout.splitlines()[-1])
     accuracy = {each["name"]: each["test_accuracy"] for each in found["rungs"]}
     assert set(NAMED) <= set(accuracy)
     assert accuracy["most_frequent"] < 0.15 < accuracy["tree"] < accuracy["forest"] < accuracy["resnet"]
     assert accuracy["linear_regression"] < accuracy["knn_l2"]
     check_page(folder / "ladder.html", tmp_path)
-    assert seconds < 600, "four minutes on an idle machine of two cores"
+    # Four minutes on two cores; of processor time, as others may use the cores too.
+    assert seconds < 2 * 240
 
 
 @pytest.mark.slow

@@ -96,6 +96,13 @@ def test_a_step_taken_again_after_a_resume_counts_once(tmp_path):
     assert read(make(tmp_path / "run", metrics=lines)).series["train/loss"] == [(10, 3.0), (20, 1.5), (30, 9.0)]
 
 
+def test_a_run_that_stopped_early_has_the_numbers_of_its_best_step(tmp_path):
+    lines = [{"step": step, "test/accuracy": value} for step, value in ((10, 0.9), (20, 0.8))]
+    summary = {"step": 10, "steps": 480, "stopped_at": 20, "complete": True}
+    folder = make(tmp_path / "run", metrics=lines, evaluations={"test": evaluation([[1]], step=10)}, summary=summary)
+    assert read(folder).final()["test/accuracy"].value == 0.9876
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_said(tmp_path, bad):
     lines = [{"step": step, "train/loss": bad if step >= 30 else 1.0 / step} for step in (10, 20, 30, 40)]

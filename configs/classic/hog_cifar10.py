@@ -7,6 +7,8 @@ Expected: test accuracy at least 0.51 with svm and 0.57 with knn (see docs/resul
 
 from ml_collections import ConfigDict
 
+from vision.config.calling import lookup
+
 
 def get_config(estimator: str = "svm") -> ConfigDict:
     config = ConfigDict()
@@ -15,6 +17,7 @@ def get_config(estimator: str = "svm") -> ConfigDict:
     neighbours = {"name": "knn", "k": 20, "metric": "cosine", "weights": "exponential"}
     # Without the mean taken off, all histograms point the same way and cosines tell them badly apart.
     config.features = (hog, {"name": "standardize", "scale": 0.3})
-    config.estimator = {"svm": {"name": "linear_svm", "c": 0.01}, "knn": neighbours}[estimator]
+    known = {"svm": {"name": "linear_svm", "c": 0.01}, "knn": neighbours}
+    config.estimator = lookup(known, estimator, "--config", kind="estimator")
     config.evals = {"test": {"split": "test"}}
     return config

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.data = {"name": "fashion_mnist"}
-    config.features = ({"name": "hog", "cell_size": 7}, {"name": "standardize", "scale": 0.3})
+    config.features = ({"name": "hog", "cell_size": 4}, {"name": "standardize", "scale": 0.3})
     config.estimator = {"name": "kernel_svm", "c": 10.0}
     config.evals = {"test": {"split": "test"}}
     config.limits = {"minutes": 120.0}

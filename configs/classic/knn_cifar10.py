@@ -8,13 +8,17 @@ of Stanford's CS231n have 35.4 % and 38.6 % for one neighbour.
 
 from ml_collections import ConfigDict
 
+from vision.errors import ConfigError
+
 
 def get_config(argument: str = "1,l2") -> ConfigDict:
-    k, metric = argument.split(",")
+    k, _, metric = argument.partition(",")
+    if not k.isdecimal():
+        raise ConfigError(f"--config: {argument!r} is not a number and a metric, such as 5,l2")
     config = ConfigDict()
     config.data = {"name": "cifar10"}
     config.features = ({"name": "pixels"},)
-    config.estimator = {"name": "knn", "k": int(k), "metric": metric}
+    config.estimator = {"name": "knn", "k": int(k), "metric": metric or "l2"}
     config.evals = {"test": {"split": "test"}}
     config.limits = {"minutes": 120.0}
     return config

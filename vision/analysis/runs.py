@@ -120,7 +120,8 @@ class Run:
         for name, evaluation in self.evaluations.items():
             for metric, value in evaluation.scalars.items():
                 known = newest.get(f"{name}/{metric}")
-                if known is None or known.step <= evaluation.step:
+                # A run that stopped early was evaluated last at its best step, which later steps precede.
+                if known is None or known.step <= evaluation.step or "stopped_at" in self.summary:
                     newest[f"{name}/{metric}"] = Final(value, evaluation.step)
         for name, values in self.summary.items():
             for metric, value in values.items() if isinstance(values, dict) else ():

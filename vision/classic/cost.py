@@ -21,6 +21,10 @@ _FIRST, _PILOT_SECONDS = 500, 1.0
 _GIBIBYTE = 2**30
 
 
+class TooCostly(UserError):
+    """A fit would take more memory or time than it may."""
+
+
 class Growth(NamedTuple):
     """How the time of a fit grows.
 
@@ -52,7 +56,7 @@ _GROWTH = {
 
 
 def check_cost(name: str, estimator: Any, x: np.ndarray, y: np.ndarray, *, memory_gib: float, minutes: float) -> None:
-    """Raises a UserError with an estimate and the key to go on, where a fit would exceed a limit.
+    """Raises TooCostly with an estimate and the key to go on, where a fit would exceed a limit.
 
     Args:
       name: of one of :data:`vision.classic.estimators.ESTIMATORS`.
@@ -66,13 +70,13 @@ def check_cost(name: str, estimator: Any, x: np.ndarray, y: np.ndarray, *, memor
     cure = "or take fewer examples, as --config.data.split=train[:10%], or fewer features"
     needed = memory_bytes(name, estimator, len(x), x.shape[1], len(np.unique(y))) / _GIBIBYTE
     if needed > memory_gib:
-        raise UserError(
+        raise TooCostly(
             f"{what} take about {needed:.2g} GiB of memory, the limit is {memory_gib:g}; "
             f"to go on, --config.limits.memory_gib={_rounded_up(1.2 * needed)}, {cure}"
         )
     estimate = fit_minutes(name, estimator, x, y)
     if estimate > minutes:
-        raise UserError(
+        raise TooCostly(
             f"{what} take about {_duration(estimate)}, the limit is {minutes:g} minutes; "
             f"to go on, --config.limits.minutes={_rounded_up(2 * estimate)}, {cure}"
         )
@@ -87,7 +91,6 @@ def memory_bytes(name: str, estimator: Any, examples: int, features: int, classe
         "gradient_boosting": lambda: examples * (features + 24.0 * classes),
         "kernel_svm": lambda: _kernel_bytes(estimator, examples, features),
         "knn": lambda: estimator.memory_mib * 2**20,
-        "knn_regressor": lambda: estimator.memory_mib * 2**20,
         "linear_regression": lambda: 8.0 * 2 * (max(2048, 2 * features) + features) * (features + classes),
         "mean_class": lambda: 0.0,
         "random_forest": lambda: estimator.n_estimators * examples / 2 * (64.0 + 8.0 * classes),  # nodes
@@ -118,11 +121,12 @@ def fit_minutes(name: str, estimator: Any, x: np.ndarray, y: np.ndarray) -> floa
     if name == "exact_gradient_boosting":
         pilot.set_params(state=None)
     size, before, taken = _FIRST // 2, 0.0, 0.0
-    while taken < _PILOT_SECONDS and 8 * size < len(x):
+    _seconds_of(pilot, x[order[:size]], y[order[:size]])  # whatever happens once only: compiling, threads
+    while (taken < _PILOT_SECONDS or not before) and (4 * size <= len(x) or not taken):
         size, before = 2 * size, taken
         part = np.sort(order[:size])
         taken = _seconds_of(pilot, x[part], y[part])
-    power = math.log2(taken / before) if before else growth.highest
+    power = math.log2(taken / before) if before else (growth.lowest + growth.highest) / 2
     power = min(max(power, growth.lowest), growth.highest)
     return factor * taken * (len(x) / size) ** power / 60
 

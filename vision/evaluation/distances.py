@@ -52,7 +52,7 @@ def closeness(
     """Returns the function ``(rows, size) -> closeness`` of a block of queries to rows of the bank.
 
     For ``l2`` it is ``2 (q - m).b - |b - m|^2``, the negative squared distance but for a term of q alone; m is the
-    mean of the bank, so that an offset that all rows share costs no digits. For ``cosine`` it is the cosine.
+    mean of the bank, so that an offset that all rows share costs few digits. For ``cosine`` it is the cosine.
     """
     if metric == "l1":
         return lambda rows, size: -l1_distances(queries, rows)

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -81,7 +82,7 @@ def fit(config: ConfigDict | Mapping[str, Any], workdir: str | Path, *, sources:
 
 
 def _fit(config: Config, path: Path, given: Given | None) -> dict[str, Any]:
-    chain, estimator = Chain(config["features"], seed=config["seed"]), _estimator(config)
+    chain, estimator = Chain(config["features"], seed=config["seed"]), _estimator(config, path)
     opener = _opener(config, given)
     part, train = _training_split(config, opener)
     environment = folder.environment({}, train.source.fingerprint)
@@ -89,13 +90,14 @@ def _fit(config: Config, path: Path, given: Given | None) -> dict[str, Any]:
     with _named("config.data"):
         checks.check_labels(train.labels, train.source.num_classes, train.source.class_names)
     with _named("config.features"):
-        x = chain.fit(train.images, train.fingerprint).transform(train.images, train.fingerprint)
+        x = chain.fit_transform(train.images, _key(config, train))
         checks.check_features(x)
     _say(
         f"{config['estimator']['name']} on {' + '.join(each['name'] for each in config['features'])}: "
         f"{len(x):,} examples, {x.shape[1]:,} features"
     )
-    cost.check_cost(config["estimator"]["name"], _estimator(config), x, train.labels, **config["limits"])
+    with _named("config.estimator"):
+        cost.check_cost(config["estimator"]["name"], _estimator(config, path), x, train.labels, **config["limits"])
     extracted = time.monotonic()
     with _named("config.estimator"):
         estimator.fit(x, train.labels)
@@ -110,7 +112,7 @@ def _fit(config: Config, path: Path, given: Given | None) -> dict[str, Any]:
     lines: dict[str, float] = {}
     for name, section in config["evals"].items():
         split = open_split(config, opener, part, section["split"], what=name)
-        values, confusion = _evaluate(chain, estimator, split)
+        values, confusion = _evaluate(config, chain, estimator, split)
         result[name] = values
         lines |= {f"{name}/{metric}": value for metric, value in values.items()}
         _write_evaluation(path, name, values, confusion, split.source.class_names)
@@ -142,7 +144,7 @@ def evaluate(workdir: str | Path, *, split: str | None = None) -> dict[str, Any]
     result: dict[str, Any] = {"workdir": str(path), "step": 1}
     for name, section in config["evals"].items():
         examples = open_split(config, opener, part, split or section["split"], what=name)
-        result[name], _ = _evaluate(chain, estimator, examples)
+        result[name], _ = _evaluate(config, chain, estimator, examples)
     return result
 
 
@@ -155,6 +157,13 @@ def open_split(config: Config, opener: Opener, part: HostPart, split: str | None
     source = usable(opener(split), part, config["data"]["on_error"], opener.note)
     if "label" not in source.fields or has_several_labels(source):
         raise ConfigError(f"config.data: {config['data']['name']}, {what}: estimators need one label for each image")
+    needed, limit = len(source) * math.prod(part.shape) / 2**30, config["limits"]["memory_gib"]
+    if needed > limit:
+        raise cost.TooCostly(
+            f"config.data: {what}: {len(source):,} images of {'x'.join(map(str, part.shape))} take {needed:.3g} GiB of "
+            f"memory, the limit is {limit:g}; to go on, --config.limits.memory_gib={math.ceil(6 * needed)}, or take "
+            "fewer or smaller images"
+        )
     # The bytes say what is in a source, the host's part what is made of them.
     key = hashlib.sha256(f"{source.fingerprint} {part}".encode()).hexdigest()[:16]
     return Split(materialize(source, part), key)
@@ -175,17 +184,27 @@ def _framed(config: Config) -> dict[str, Any]:
     return {**config["data"], "eval_crop": config["data"]["crop"]}
 
 
-def _estimator(config: Config) -> Any:
+def _estimator(config: Config, path: Path) -> Any:
     function = ESTIMATORS[config["estimator"]["name"]]
-    seed = {"seed": config["seed"]} if "seed" in inspect.signature(function).parameters else {}
-    return call(function, config["estimator"], "config.estimator", **seed)
+    # What takes hours keeps its state in the run's folder, and goes on from there.
+    supplied = {"seed": config["seed"], "state": str(path / "state.skops")}
+    wanted = {key: value for key, value in supplied.items() if key in inspect.signature(function).parameters}
+    return call(function, config["estimator"], "config.estimator", **wanted)
 
 
-def _evaluate(chain: Chain, estimator: Any, split: Split) -> tuple[dict[str, float], np.ndarray]:
+def _key(config: Config, split: Split) -> str | None:
+    """What features are kept on disk under; None for those that are made faster than read."""
+    made = {section["name"] for section in config["features"]}
+    return None if made <= {"pixels", "standardize"} else split.fingerprint
+
+
+def _evaluate(config: Config, chain: Chain, estimator: Any, split: Split) -> tuple[dict[str, float], np.ndarray]:
     with _named("config.features"):
-        x = chain.transform(split.images, split.fingerprint)
+        x = chain.transform(split.images, _key(config, split))
         checks.check_features(x)
-    return measured(*scores(estimator, x, split.source.num_classes), split.labels)
+    with _named("config.estimator"):
+        found = scores(estimator, x, split.source.num_classes)
+    return measured(*found, split.labels)
 
 
 def measured(values: np.ndarray, kind: str, labels: np.ndarray) -> tuple[dict[str, float], np.ndarray]:

@@ -83,7 +83,7 @@ def resolve(config: Section) -> dict[str, Any]:
         for place, section in enumerate(full["features"])
     )
     full["estimator"] = fill_named(
-        ESTIMATORS, full["estimator"], "config.estimator", kind="estimator", provided=("seed",)
+        ESTIMATORS, full["estimator"], "config.estimator", kind="estimator", provided=("seed", "state")
     )
     if not 0 <= full["seed"] < 2**32:
         raise ConfigError(f"config.seed: must be in [0, 2**32), got {full['seed']}")

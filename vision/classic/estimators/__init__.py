@@ -11,7 +11,7 @@ from typing import Any
 from vision.classic.estimators.exact_boosting import ExactGradientBoosting
 from vision.classic.estimators.least_squares import LeastSquares, Ridge
 from vision.classic.estimators.linear import linear_svm, logistic_regression, softmax_regression
-from vision.classic.estimators.neighbours import KNNClassifier, KNNRegressor
+from vision.classic.estimators.neighbours import KNNClassifier
 from vision.classic.estimators.prior import mean_class
 from vision.classic.estimators.support_vectors import kernel_svm
 from vision.classic.estimators.trees import decision_tree, gradient_boosting, random_forest
@@ -22,7 +22,6 @@ ESTIMATORS: dict[str, Callable[..., Any]] = {
     "gradient_boosting": gradient_boosting,
     "kernel_svm": kernel_svm,
     "knn": KNNClassifier,
-    "knn_regressor": KNNRegressor,
     "linear_regression": LeastSquares,
     "linear_svm": linear_svm,
     "logistic_regression": logistic_regression,

@@ -52,9 +52,10 @@ def write(
         f"<h1>{page.escape(title)}</h1>\n<p class='soft'>{page.escape(amounts)}</p>\n",
         f"<pre>{page.escape(command)}</pre>\n",
         page.section("The rungs", table(results) + _missing(missing) + _order(results)),
-        page.section("Accuracy against cost", _costs(results)),
-        page.section("What is learned by heart", _gap(results)),
     ]
+    if results:
+        parts.append(page.section("Accuracy against cost", _costs(results)))
+        parts.append(page.section("What is learned by heart", _gap(results)))
     templates = [_templates(result, workdir, test, names) for result in results if result["name"] in _TEMPLATES_OF]
     if templates:
         parts.append(page.section("Class templates of the linear models", "".join(templates)))
@@ -80,7 +81,8 @@ def table(results: Sequence[Result]) -> str:
         rows.append([each["title"], said, f"{train:.4f}", f"{train - test:+.4f}", *numbers])
     note = (
         "Parameters are the numbers that a rung predicts with: weights, stored training images, support vectors, nodes "
-        "of trees. Gap is training minus test accuracy."
+        "of trees. Gap is training minus test accuracy. Fit is the time of the whole run: for estimators features (or "
+        "reading what an earlier run kept of them) and fit, for networks compilation, training and its evaluations."
     )
     return page.table(head, rows, kind="numbers") + f"<p class='note'>{note}</p>\n"
 

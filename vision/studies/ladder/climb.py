@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from vision.classic.cost import TooCostly
 from vision.errors import Stopped, UserError, did_you_mean
 from vision.studies.ladder.measure import add_time, finished, measure
 from vision.studies.ladder.rungs import Rung
@@ -18,8 +19,8 @@ from vision.studies.ladder.rungs import Rung
 MEASURED = ("test_accuracy", "train_accuracy", "parameters", "fit_seconds", "images_per_second")
 
 
-class OutOfTime(Exception):
-    """The time that was given is over."""
+class OutOfTime(BaseException):
+    """The time that was given is over; no handler of other errors may take it for one of its own."""
 
 
 def chosen(rungs: Sequence[Rung], only: Sequence[str] | None) -> tuple[Rung, ...]:
@@ -72,6 +73,9 @@ def climb(
             try:
                 with _until(deadline), _quiet(folder, rung.title, verbose):
                     results.append(measure(rung, seed, folder, data_dir=data_dir, note=_say))
+            except TooCostly as error:
+                reason = _of_the_ladder(str(error))
+                break
             except OutOfTime:
                 add_time(folder, time.monotonic() - began)
                 reason = "not finished: the time was over; the same command goes on"
@@ -88,6 +92,13 @@ def climb(
         result = summary(rung, results)
         tell(rung, result)
         yield rung, result
+
+
+def _of_the_ladder(text: str) -> str:
+    """A message with the flags of the ladder in place of those of a single run."""
+    return text.replace("--config.limits.minutes", "--rung_minutes").replace(
+        "--config.limits.memory_gib", "--memory_gib"
+    )
 
 
 def summary(rung: Rung, results: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def finished(folder: Path, config: Mapping[str, Any] | None = None) -> dict[str,
         there = {key: value for key, value in found["config"].items() if key != "init_from"}
         here = as_json(config)
         for each in (there, here):
+            each.pop("limits", None)
             each["data"] = {key: value for key, value in each["data"].items() if key != "data_dir"}
         if there != here:
             raise UserError(f"{folder} holds another experiment's rung; choose another --workdir")

@@ -62,7 +62,9 @@ def cost(results: Sequence[Result], quantity: str, axis: str, *, identifier: str
         axes.set_yticks(ticks, [f"{1 - each:g}" for each in ticks])
         axes.set_yticks([], minor=True)
         names = [each["name"].replace("_", " ") for each in results]
-        for (x, y), name, offset in zip(points, names, _places(axes.transData.transform(points), names), strict=True):
+        for (x, y), name, offset in zip(
+            points, names, _places(axes.transData.transform(points).tolist(), names), strict=True
+        ):
             axes.annotate(name, (x, y), xytext=offset, textcoords="offset points", fontsize=_FONT, color=INK)
 
     caption = f"<b>Test accuracy against {page.escape(axis)}</b>"

@@ -1,7 +1,7 @@
 """The rungs: each is a config of a training or a fit, as one could launch it alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vision.studies.ladder.datasets import Ground, ground
@@ -29,18 +29,22 @@ class Rung:
     before: Section | None = None
 
 
-def rungs(dataset: str, size: str) -> tuple[Rung, ...]:
+def rungs(dataset: str, size: str, *, rung_minutes: float = 240.0, memory_gib: float = 8.0) -> tuple[Rung, ...]:
     """Returns the ladder for a data set, the lowest rung first.
 
     Args:
       dataset: ``digits``, ``fashion_mnist`` or ``cifar10``.
       size: ``small``, ``medium`` or ``full``.
+      rung_minutes: what a fit may take, by its estimate; see :func:`vision.training.fit_schema.limits_section`.
+      memory_gib: likewise.
 
     Raises:
       UserError: there is no such data set or size.
     """
     on = ground(dataset, size)
-    return (*_fitted(on), *_trained(on), _transferred(on))
+    limits = {"minutes": rung_minutes, "memory_gib": memory_gib}
+    fitted = (replace(rung, config={**rung.config, "limits": limits}) for rung in _fitted(on))
+    return (*fitted, *_trained(on), _transferred(on))
 
 
 def _fitted(on: Ground) -> tuple[Rung, ...]:
@@ -59,7 +63,14 @@ def _fitted(on: Ground) -> tuple[Rung, ...]:
     boosting = {"name": "gradient_boosting", "num_rounds": 40, "learning_rate": 0.2}
     return (
         _fit(on, "most_frequent", "The most frequent class", "none", pixels, {"name": "mean_class"}),
-        _fit(on, "linear_regression", "Linear regression on one-hot targets", "linear", pixels, {"name": "ridge"}),
+        _fit(
+            on,
+            "linear_regression",
+            "Linear regression on one-hot targets",
+            "linear",
+            pixels,
+            {"name": "linear_regression"},
+        ),
         _fit(on, "softmax_regression", "Softmax regression", "linear", standard, {"name": "softmax_regression"}),
         _fit(
             on, "knn_l1", f"{k} nearest neighbours, L1", "neighbours", pixels, {"name": "knn", "k": k, "metric": "l1"}
@@ -89,14 +100,11 @@ def _fit(
     side: int | None = None,
 ) -> Rung:
     evals = {"test": {"split": on.test}, "training": {"split": on.train}}
-    # The ladder's sizes were chosen so that every rung is worth its time.
-    limits = {"minutes": 240.0}
     config = {
         "data": on.data(side=side),
         "features": features,
         "estimator": estimator,
         "evals": evals,
-        "limits": limits,
     }
     return Rung(name, title, family, config)
 

@@ -31,6 +31,8 @@ class Options:
       minutes: after which to stop, or None.
       data_dir: folder of prepared data sets.
       verbose: whether rungs speak for themselves.
+      rung_minutes: what one fit may take, by its estimate.
+      memory_gib: likewise.
       command: that was typed.
     """
 
@@ -42,6 +44,8 @@ class Options:
     minutes: float | None = None
     data_dir: str | None = None
     verbose: bool = False
+    rung_minutes: float = 240.0
+    memory_gib: float = 8.0
     command: str = ""
 
 
@@ -61,7 +65,8 @@ def study(options: Options) -> tuple[dict[str, Any], bool]:
         raise UserError(f"--max_time must be more than 0 minutes, got {options.minutes:g}")
     deadline = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     on = ground(options.dataset, options.size)
-    ladder = chosen(rungs(options.dataset, options.size), options.only)
+    every = rungs(options.dataset, options.size, rung_minutes=options.rung_minutes, memory_gib=options.memory_gib)
+    ladder = chosen(every, options.only)
     start_jax()
     with locked(options.workdir):
         opener = Opener(options.dataset, options.data_dir)

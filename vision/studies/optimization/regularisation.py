@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vision.studies.ladder.datasets import ground
 from vision.training.loop import train
 
 EXAMPLES, HELD_OUT, STEPS = 100, 100, 600
@@ -30,17 +31,20 @@ def config(dataset: str, changes: Mapping[str, Any], *, seed: int) -> dict[str, 
     """Returns the config of one training.
 
     Args:
-      dataset: digits, fashion_mnist or the like.
+      dataset: ``digits``, ``fashion_mnist`` or ``cifar10``.
       changes: of one of :data:`ROWS`.
       seed: of the training.
+
+    Raises:
+      UserError: there is no such data set.
     """
-    split = f"train[:{EXAMPLES}]"
+    split, on = f"train[:{EXAMPLES}]", ground(dataset, "small")
     base: dict[str, Any] = {
         "seed": seed,
         "batch_size": 50,
         "duration": {"steps": STEPS},
         "steps_per_dispatch": 20,
-        "data": {"name": dataset, "split": split, "mean": (0.306,), "std": (0.376,)},
+        "data": {"name": dataset, "split": split, "mean": on.mean, "std": on.std},
         "model": {"name": "mlp/512-512"},
         "objective": {"name": "classify"},
         "optimizer": {"name": "adamw", "learning_rate": 1e-3, "schedule": {"name": "cosine"}},

@@ -31,7 +31,8 @@ def render(result: Mapping[str, Any], images: np.ndarray, *, command: str) -> st
     names = list(result["runs"][0]["corruptions"])
     title = f"What each run withstands on {result['data']}"
     intro = (
-        f"{result['examples']:,} test images that no run was trained on, corrupted in the same way for every run. "
+        f"{result['examples']:,} images, corrupted in the same way for every run. Networks of the ladder are trained "
+        "on images shifted by a pixel or more, estimators on the images as they are. "
         f"Chance is {result['chance']:.3f}, the dotted line; strength 0 is the image as it is."
     )
     body = [
