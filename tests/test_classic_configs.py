@@ -20,7 +20,7 @@ ARGUMENTS = {
     "table_fashion_mnist": ("forest", "svm", "boosting", "exact_boosting", "knn", "logistic"),
 }
 SPECS = [f"{path.stem}:{each}" for path in CONFIGS for each in ARGUMENTS.get(path.stem, ("",))]
-SHAPES = {"cifar10": (32, 32, 3), "fashion_mnist": (28, 28, 1)}
+SHAPES = {"digits": (8, 8, 1), "cifar10": (32, 32, 3), "fashion_mnist": (28, 28, 1)}
 
 
 def loaded(spec):

@@ -72,7 +72,7 @@ def cost(results: Sequence[Result], quantity: str, axis: str, *, identifier: str
     return f"<figure><figcaption>{caption}</figcaption>{_readable(picture, 36)}</figure>\n"
 
 
-def _readable(picture: str, width: float) -> str:
+def _readable(picture: str, width: int) -> str:
     """A picture that scrolls by itself rather than shrink until nobody can read it."""
     return f"<div class='wide'><div style='min-width: {width}rem'>{picture}</div></div>"
 
