@@ -165,8 +165,8 @@ def test_the_command_on_digits(program, tmp_path):
 
 @pytest.mark.slow
 def test_stopped_by_its_time_it_goes_on(program, tmp_path):
-    only = ("--only", "most_frequent", "mlp", "--workdir", tmp_path / "ladder", "--json")
+    only = ("--only", "most_frequent", "resnet", "--workdir", tmp_path / "ladder", "--json")
     done = program("experiments.ladder", "--dataset", "digits", *only, "--max_time", "0.2", check=75)
     assert "the time was over" in done.stderr
     done = program("experiments.ladder", "--dataset", "digits", *only)
-    assert {each["name"] for each in json.loads(done.stdout)["rungs"]} == {"most_frequent", "mlp"}
+    assert {each["name"] for each in json.loads(done.stdout)["rungs"]} == {"most_frequent", "resnet"}
