@@ -45,7 +45,7 @@ def recall(name: str) -> dict[str, np.ndarray] | None:
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         os.utime(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, MemoryError):  # too little memory now says nothing about the file
         return None
     except Exception:  # on broken files, NumPy and zipfile raise whatever they stumble over
         with contextlib.suppress(OSError):
