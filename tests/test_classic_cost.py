@@ -1,10 +1,13 @@
 """Before a fit: costs are told with the key to go on, data that cannot be learned from are named. After it: files."""
 
+import contextlib
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from skops import io
 
 from vision.classic import cost, persist
@@ -107,15 +110,21 @@ def test_every_estimator_is_estimated(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["decision_tree", "kernel_svm", "softmax_regression", "random_forest"])
 def test_estimates_are_near_what_fits_take(name):
-    """Within a factor of 6: other programs may be running, and L-BFGS often needs fewer steps than it may take."""
+    """Within a factor of 6, as other programs may be running.
+
+    The estimate is for all the steps that L-BFGS may take, so it gets a problem on which it takes them all.
+    """
     random = np.random.default_rng(0)
     x = random.random((12_000, 200)).astype(np.float32)
     y = (x[:, :10] + 0.3 * random.random((12_000, 10))).argmax(axis=1)
-    options = {"max_iterations": 100} if name == "softmax_regression" else {}
+    iterative = name == "softmax_regression"
+    options: dict[str, Any] = {"max_iterations": 30, "l2": 0.0, "tolerance": 1e-9} if iterative else {}
     estimate = 60 * cost.fit_minutes(name, ESTIMATORS[name](**options), x, y)
-    began = time.perf_counter()
-    ESTIMATORS[name](**options).fit(x, y)
-    assert 1 / 6 < estimate / (time.perf_counter() - began) < 6
+    with pytest.warns(ConvergenceWarning) if iterative else contextlib.nullcontext():
+        began = time.perf_counter()
+        ESTIMATORS[name](**options).fit(x, y)
+        taken = time.perf_counter() - began
+    assert 1 / 6 < estimate / taken < 6, f"{estimate:.2f} s estimated, {taken:.2f} s taken"
 
 
 def test_labels_that_teach_nothing_are_told():
