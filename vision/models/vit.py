@@ -142,7 +142,8 @@ class ViT(nn.Module):
         """Returns the outputs and the features of every block.
 
         Beside the blocks' tokens ``[batch, tokens, width]`` these are ``stem`` (what enters the first block),
-        ``patch_tokens`` (normalised; without those dropped), ``class_token``, ``registers`` and ``pre_logits``.
+        ``patch_tokens`` (normalised; without those dropped), ``class_token``, ``registers`` and ``pre_logits``, and of
+        every block the normalised ``block00/class_token``, which linear probes take several of.
 
         Args:
           images: normalised.
@@ -171,11 +172,14 @@ class ViT(nn.Module):
         features = {"stem": x}
         x, of_blocks = self._stack(kernel_init)(x, keys=keys, angles=angles)
         features |= of_blocks
-        x = nn.LayerNorm(epsilon=self.epsilon, name="norm", **types)(x)
+        norm = nn.LayerNorm(epsilon=self.epsilon, name="norm", **types)
+        x = norm(x)
         num_prefix = sum(token.shape[1] for token in tokens)
         features["patch_tokens"] = x[:, num_prefix:]
         if self.class_token:
             features["class_token"] = x[:, 0]
+            blocks = [f"block{number:02d}" for number in range(self.depth)]
+            features |= {f"{block}/class_token": norm(of_blocks[block][:, 0]) for block in blocks}
         if self.num_registers:
             features["registers"] = x[:, num_prefix - self.num_registers : num_prefix]
         return self._head(x, features, kernel_init)
