@@ -29,7 +29,8 @@ from vision.data.sources import Opener
 from vision.errors import UserError
 from vision.objectives import OBJECTIVES
 from vision.training import state
-from vision.training.optimizers import OPTIMIZERS, with_rules
+from vision.training.optimizers import OPTIMIZERS
+from vision.training.ruled import with_rules
 from vision.training.step import Constants, make_steps, make_train_step
 
 DIGITS = load_digits()
@@ -168,7 +169,6 @@ def trained(objective, images, labels, *, curvature: float, steps: int = 3000):
         objective.init(keys.init, spec)[0],
         weight_decay=0.0,
         rules=(),
-        clip_global_norm=None,
         where="here",
     )
 

@@ -4,6 +4,7 @@ import ast
 import inspect
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -194,9 +195,12 @@ def test_learning_rates_are_the_published_ones(spec, step, rate):
     assert float(schedule(step)) == pytest.approx(rate, rel=1e-3)
 
 
+LENGTHS: dict[str, Any] = {"total_steps": 100, "in_steps": lambda duration, path: 10}
+
+
 def first_update(spec, params, gradients, rate):
     """The first update of a config's optimizer at a constant learning rate."""
-    optimizer = module.make_optimizer(loaded(spec)["optimizer"], optax.constant_schedule(rate), params)
+    optimizer = module.make_optimizer(loaded(spec)["optimizer"], optax.constant_schedule(rate), params, **LENGTHS)
     updates, _ = optimizer.update(gradients, optimizer.init(params), params)
     return updates
 

@@ -11,7 +11,8 @@ from sklearn.linear_model import Ridge
 from vision import models
 from vision.objectives.regress import regress
 from vision.training import state
-from vision.training.optimizers import OPTIMIZERS, with_rules
+from vision.training.optimizers import OPTIMIZERS
+from vision.training.ruled import with_rules
 from vision.training.step import Constants, make_steps, make_train_step
 
 EXAMPLES, OUTPUTS = 60, 10
@@ -39,7 +40,6 @@ def trained(images, labels, *, l2: float, steps: int = 6000):
         objective.init(keys.init, spec)[0],
         weight_decay=0.0,
         rules=(),
-        clip_global_norm=None,
         where="here",
     )
     start = state.create(objective, optimizer, spec, keys.init)

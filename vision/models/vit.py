@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from vision.models.attention import AttentionPool, Initializer, flat
 from vision.models.interface import Features, ImageShape
@@ -138,6 +138,7 @@ class ViT(nn.Module):
         train: bool = False,
         keys: Key[Array, " batch"] | None = None,
         masks: Bool[Array, "batch patches"] | None = None,
+        kept: Int[Array, "batch kept"] | None = None,
     ) -> tuple[Float[Array, "batch num_classes"], Features]:
         """Returns the outputs and the features of every block.
 
@@ -150,6 +151,8 @@ class ViT(nn.Module):
           train: whether anything is dropped.
           keys: one per example.
           masks: True for patches, row by row, whose content is replaced by the mask token.
+          kept: numbers of the patches, row by row, that are used; the others are left out (He et al. 2022, MAE). All
+            are used where there is none.
         """
         keys = keys if train else None
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
@@ -163,9 +166,14 @@ class ViT(nn.Module):
             token = self.param("mask_token", nn.initializers.zeros, (self.width,), self.param_dtype)
             x = x if masks is None else jnp.where(masks[..., None], token.astype(self.dtype), x)
         x, angles = self._with_positions(x, grid)
-        if keys is not None and self.patch_dropout:
-            x, kept = drop_patches(x, self.patch_dropout, keys, self.make_rng("dropout"))
+        if kept is not None:
+            if self.patch_dropout:
+                raise ValueError("kept patches and patch_dropout do not go together")
+            x = jnp.take_along_axis(x, kept[..., None], axis=1)
             angles = angles if angles is None else angles[kept]
+        if keys is not None and self.patch_dropout:
+            x, left = drop_patches(x, self.patch_dropout, keys, self.make_rng("dropout"))
+            angles = angles if angles is None else angles[left]
         tokens = self._prefix(len(images))
         x = jnp.concatenate([*tokens, x], axis=1) if tokens else x
         x = Dropout(self.dropout)(x, keys=keys)

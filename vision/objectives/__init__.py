@@ -4,6 +4,17 @@ from collections.abc import Callable
 
 from vision.objectives.base import Objective
 from vision.objectives.classify import classify
+from vision.objectives.distill import distill
+from vision.objectives.masked_autoencoder import masked_autoencoder
 from vision.objectives.regress import regress
+from vision.objectives.simclr import simclr
 
-OBJECTIVES: dict[str, Callable[..., Objective]] = {"classify": classify, "regress": regress}
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "classify": classify,
+    "distill": distill,
+    "masked_autoencoder": masked_autoencoder,
+    "regress": regress,
+    "simclr": simclr,
+}
+# These take a model without a head, and images alone.
+WITHOUT_LABELS = frozenset({"distill", "simclr", "masked_autoencoder"})

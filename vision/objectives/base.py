@@ -32,6 +32,7 @@ class Objective(NamedTuple):
         write ``extra``; then gradients of microbatches may simply be averaged.
       start: ``(params, extra) -> extra`` where training starts from given parameters: what is a copy of them at
         first, such as an average or a teacher, becomes one.
+      warn: ``means of the metrics of a line -> sentence or None``: what a person should know, such as a collapse.
     """
 
     init: Callable[[Key[Array, ""], PyTree], tuple[PyTree, PyTree]]
@@ -41,11 +42,22 @@ class Objective(NamedTuple):
     encode: Callable[[PyTree, PyTree, Batch], dict[str, Array]]
     separable: bool
     start: Callable[[PyTree, PyTree], PyTree] = lambda params, extra: extra
+    warn: Callable[[Mapping[str, float]], str | None] = lambda metrics: None
 
 
 def keep_extra(params: PyTree, extra: PyTree, step: Int[Array, ""]) -> PyTree:
     """A ``refresh`` that changes nothing."""
     return extra
+
+
+def copied(tree: PyTree) -> PyTree:
+    """Returns a copy with floating arrays in float32 at least; a buffer shared by two could not be donated."""
+
+    def copy(x: Array) -> Array:
+        floating = jnp.issubdtype(x.dtype, jnp.floating)
+        return jnp.array(x, dtype=jnp.promote_types(x.dtype, jnp.float32) if floating else x.dtype)
+
+    return jax.tree.map(copy, tree)
 
 
 def mean_metric(values: Float[Array, " batch"]) -> tuple[Float[Array, ""], Float[Array, ""]]:

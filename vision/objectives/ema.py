@@ -1,9 +1,8 @@
 """An exponential moving average of the parameters, beside any objective."""
 
 import jax
-import jax.numpy as jnp
 
-from vision.objectives.base import Objective
+from vision.objectives.base import Objective, copied
 
 
 def with_ema(objective: Objective, *, decay: float) -> Objective:
@@ -23,9 +22,7 @@ def with_ema(objective: Objective, *, decay: float) -> Objective:
         return params, start(params, extra)
 
     def start(params, extra):
-        # A copy in name only would be the same buffer twice, which donation forbids.
-        average = jax.tree.map(lambda x: jnp.array(x, dtype=jnp.promote_types(x.dtype, jnp.float32)), params)
-        return {**objective.start(params, extra), "ema": average}
+        return {**objective.start(params, extra), "ema": copied(params)}
 
     def refresh(params, extra, step):
         extra = objective.refresh(params, extra, step)

@@ -71,13 +71,15 @@ def _gathered(objective, params, extra, batch, parts, step, count) -> Gradients:
     def forward(params, part):
         return objective.forward(params, extra, part[0], part[1], True)
 
-    _, (outputs, extras) = jax.lax.scan(
-        lambda carry, part: (carry, forward(params, part)), None, parts, unroll=_unroll(count)
-    )
+    def outputs_of(carry, part):
+        outputs, new_extra = forward(params, part)
+        return carry, (outputs, _changed(new_extra, extra))
+
+    _, (outputs, changes) = jax.lax.scan(outputs_of, None, parts, unroll=_unroll(count))
     outputs = jax.lax.stop_gradient(jax.tree.map(_join, outputs))
 
     def loss_of(params, outputs):
-        return objective.loss(params, outputs, _mean_of(extras), batch, step)
+        return objective.loss(params, outputs, _with_changes(extra, _mean_of(changes)), batch, step)
 
     (loss, (new_extra, metrics)), (direct, cotangents) = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)(
         params, outputs
@@ -113,6 +115,18 @@ def _mean_of(stacked: PyTree) -> PyTree:
     return jax.tree.map(
         lambda x: jnp.mean(x, axis=0).astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x[0], stacked
     )
+
+
+def _changed(new: PyTree, old: PyTree) -> dict[int, Array]:
+    """Returns the leaves that a forward pass has written, by number: a teacher is handed on, not stacked."""
+    pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+    return {number: leaf for number, (leaf, before) in enumerate(pairs) if leaf is not before}
+
+
+def _with_changes(old: PyTree, changes: dict[int, Array]) -> PyTree:
+    """The inverse of :func:`_changed`."""
+    leaves, structure = jax.tree.flatten(old)
+    return jax.tree.unflatten(structure, [changes.get(number, leaf) for number, leaf in enumerate(leaves)])
 
 
 def _unroll(count: int) -> int:

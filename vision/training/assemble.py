@@ -1,7 +1,7 @@
 """From a resolved config to everything a run is made of; nothing here trains or writes."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,18 +22,20 @@ from vision.errors import ConfigError
 from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet, Evaluator
 from vision.models.interface import Model
-from vision.objectives import OBJECTIVES
+from vision.objectives import OBJECTIVES, WITHOUT_LABELS
 from vision.objectives.base import Objective
 from vision.objectives.ema import with_ema
 from vision.training import sharding, state
-from vision.training.optimizers import OPTIMIZERS, with_rules
-from vision.training.rules import layerwise_rules
+from vision.training.optimizers import OPTIMIZERS
+from vision.training.ruled import CLIPS, with_rules
+from vision.training.rules import layerwise_rules, rules_in_steps
 from vision.training.schedules import SCHEDULES, with_warmup
 from vision.training.schema import eval_section, optimizer_section, own
 from vision.training.step import Constants, TrainStep, make_steps, make_train_step
 
 PyTree = Any
 Config = Mapping[str, Any]
+InSteps = Callable[[Duration, str], int]
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(inputs.source))
     total = _positive(in_steps(config["duration"], "config.duration"), "config.duration")
     schedule = make_schedule(config["optimizer"], total, in_steps)
-    make_model(config, inputs.source.num_classes, {})  # what cannot be is told before any image is read
+    classes = _outputs(config, inputs.source.num_classes)
+    make_model(config, classes, {})  # what cannot be is told before any image is read
     prepare = inputs.prepare(training=True)
     over_batch = sharding.batch_sharding(mesh)
     pipeline = inputs.training_pipeline(over_batch)
@@ -120,10 +123,10 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     constants = Constants(keys, pipeline.resident)
 
     batch_spec = jax.eval_shape(prepare, pipeline.spec(), pipeline.resident, keys.augment, 0)
-    model = make_model(config, inputs.source.num_classes, batch_spec)
-    objective = make_objective(config, model)
+    model = make_model(config, classes, batch_spec)
+    objective = make_objective(config, model, total_steps=total, in_steps=in_steps)
     params = _initial_shapes(config, objective, batch_spec, keys.init)
-    optimizer = make_optimizer(config["optimizer"], schedule, params)
+    optimizer = make_optimizer(config["optimizer"], schedule, params, total_steps=total, in_steps=in_steps)
 
     def create(key, given=None):
         return state.create(objective, optimizer, batch_spec, key, given)
@@ -161,15 +164,18 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
 def make_model(config: Config, num_classes: int, batch_spec: PyTree) -> Model:
     """Returns the config's model for the images of a prepared batch.
 
+    Args:
+      config: resolved.
+      num_classes: size of the output; 0 for a model without a head.
+      batch_spec: shapes of a prepared batch; empty where they are not known yet.
+
     Raises:
-      ConfigError: the data have no classes, or the model does not take such images or not such a training.
+      ConfigError: the model does not take such images or not such a training.
     """
-    if not num_classes:
-        name = config["objective"]["name"]
-        raise ConfigError(f"config.data: {config['data']['name']} has no labels, from which objective {name} learns")
     section = config["model"]
     options = {key: value for key, value in section.items() if key != "name"}
     shape = batch_spec["image"].shape[1:] if "image" in batch_spec else None
+    shape = batch_spec["global"].shape[2:] if "global" in batch_spec else shape
     try:
         model = models.build(
             section["name"], num_classes=num_classes, image_shape=shape, precision=config["precision"], **options
@@ -184,11 +190,36 @@ def make_model(config: Config, num_classes: int, batch_spec: PyTree) -> Model:
     return model
 
 
-def make_objective(config: Config, model: Model) -> Objective:
-    """Returns the objective over the model."""
+def _outputs(config: Config, num_classes: int) -> int:
+    """Returns how many outputs the model is to have for data of so many classes."""
     name = config["objective"]["name"]
-    objective = call(OBJECTIVES[name], config["objective"], "config.objective", model=model)
+    if name in WITHOUT_LABELS:
+        return 0
+    if not num_classes:
+        raise ConfigError(f"config.data: {config['data']['name']} has no labels, from which objective {name} learns")
+    return num_classes
+
+
+def make_objective(config: Config, model: Model, *, total_steps: int, in_steps: InSteps) -> Objective:
+    """Returns the objective over the model.
+
+    Args:
+      config: resolved.
+      model: what learns.
+      total_steps: of the training.
+      in_steps: ``(duration, its place in the config)`` in steps.
+
+    Raises:
+      ConfigError: an option that cannot be.
+    """
+    name, path = config["objective"]["name"], "config.objective"
+    supplied = {"total_steps": total_steps, "steps_of": lambda duration, key: in_steps(duration, f"{path}.{key}")}
+    asked = inspect.signature(OBJECTIVES[name]).parameters
+    supplied = {key: value for key, value in supplied.items() if key in asked}
+    objective = call(OBJECTIVES[name], config["objective"], path, model=model, **supplied)
     if config["ema"] is not None:
+        if name == "distill":
+            raise ConfigError("config.ema: distill's teacher is such an average; set config.objective.teacher_momentum")
         objective = call(with_ema, config["ema"], "config.ema", objective=objective)
     return objective
 
@@ -199,32 +230,47 @@ def make_schedule(section: Config, total: int, in_steps: Any) -> optax.Schedule:
     if warmup > total:
         raise ConfigError(f"config.optimizer.warmup: {warmup} steps are more than the {total} of the training")
     path = "config.optimizer.schedule"
-    main = call(
-        SCHEDULES[section["schedule"]["name"]],
-        section["schedule"],
-        path,
-        peak=section["learning_rate"],
-        total=total - warmup,
-        steps=lambda duration, key: in_steps(duration, f"{path}.{key}"),
-    )
+    main = _schedule(section["schedule"], path, section["learning_rate"], total - warmup, in_steps)
     return with_warmup(main, peak=section["learning_rate"], warmup_steps=warmup)
 
 
-def make_optimizer(section: Config, schedule: optax.Schedule, params: PyTree) -> optax.GradientTransformation:
-    """Returns the optimizer with its rules per parameter."""
+def _schedule(section: Config, path: str, peak: float, total: int, in_steps: InSteps) -> optax.Schedule:
+    steps = lambda duration, key: in_steps(duration, f"{path}.{key}")  # noqa: E731
+    return call(SCHEDULES[section["name"]], section, path, peak=peak, total=total, steps=steps)
+
+
+def make_optimizer(
+    section: Config, schedule: optax.Schedule, params: PyTree, *, total_steps: int, in_steps: InSteps
+) -> optax.GradientTransformation:
+    """Returns the optimizer with its rules per parameter.
+
+    Args:
+      section: ``config.optimizer``, resolved.
+      schedule: learning rate of a step.
+      params: the parameters, or their shapes.
+      total_steps: of the training.
+      in_steps: ``(duration, its place in the config)`` in steps.
+
+    Raises:
+      ConfigError: a rule or a value that cannot be.
+    """
     path = "config.optimizer"
-    rules = list(section["rules"])
+    rules = rules_in_steps(section["rules"], lambda duration, key: in_steps(duration, f"{path}.rules{key}"))
     if section["layerwise_decay"] is not None:
-        layers, decay = section["layerwise_decay"]["layers"], section["layerwise_decay"]["decay"]
-        rules += layerwise_rules(layers, decay, params, f"{path}.layerwise_decay.layers")
+        rules += layerwise_rules(section["layerwise_decay"], params, f"{path}.layerwise_decay")
+    decay_at = None
+    if section["weight_decay_schedule"] is not None:
+        where = f"{path}.weight_decay_schedule"
+        decay_at = _schedule(section["weight_decay_schedule"], where, section["weight_decay"], total_steps, in_steps)
     function = OPTIMIZERS[section["name"]]
     return with_rules(
         lambda decay: call(function, own(section, optimizer_section), path, rate=schedule, decay=decay),
         params,
         weight_decay=section["weight_decay"],
         rules=rules,
-        clip_global_norm=section["clip_global_norm"],
         where=path,
+        clips={name: section[name] for name in CLIPS},
+        decay_at=decay_at,
     )
 
 
@@ -294,6 +340,8 @@ def _initial_shapes(config: Config, objective: Objective, batch_spec: PyTree, ke
             f"config.objective: {config['objective']['name']} needs {error} of each example, "
             f"config.data brings {', '.join(sorted(batch_spec))}"
         ) from error
+    except ValueError as error:
+        raise ConfigError(f"config.objective: {config['objective']['name']}: {error}") from error
 
 
 def _positive(steps: int, path: str) -> int:

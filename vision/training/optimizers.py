@@ -10,16 +10,13 @@ it does not.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
-
-from vision.errors import ConfigError
-from vision.training import rules as per_parameter
 
 PyTree = Any
 Transform: TypeAlias = optax.GradientTransformation
@@ -169,62 +166,6 @@ OPTIMIZERS: dict[str, Callable[..., Transform]] = {
     "lion": lion,
     "muon": muon,
 }
-
-
-def with_rules(
-    update: Callable[[Transform], Transform],
-    params: PyTree,
-    *,
-    weight_decay: float,
-    rules: Sequence[per_parameter.Rule],
-    clip_global_norm: float | None,
-    where: str,
-) -> Transform:
-    """Returns an optimizer that follows per-parameter rules.
-
-    Args:
-      update: maps the weight-decay transformation to the optimizer.
-      params: the parameters, or their shapes.
-      weight_decay: of every parameter that no rule gives another.
-      rules: see :mod:`vision.training.rules`; frozen parameters get no update and no optimizer state.
-      clip_global_norm: bound on the norm of the gradient of all trained parameters together, or None.
-      where: the place in the config, for messages.
-
-    Raises:
-      ConfigError: a rule is wrong or matches nothing, or a value is out of range.
-    """
-    per_parameter.check_rules(rules, params, f"{where}.rules")
-    if not 0.0 <= weight_decay < math.inf:
-        raise ConfigError(f"{where}.weight_decay: must be >= 0, got {weight_decay}")
-    if clip_global_norm is not None and not clip_global_norm > 0.0:
-        raise ConfigError(f"{where}.clip_global_norm: must be > 0, got {clip_global_norm}")
-
-    def each(name: str, default: Any) -> PyTree:
-        return per_parameter.map_paths(lambda path: per_parameter.setting(rules, path, name, default), params)
-
-    decays, scales = each("weight_decay", weight_decay), each("learning_rate_scale", 1.0)
-    clip = optax.clip_by_global_norm(clip_global_norm) if clip_global_norm is not None else optax.identity()
-    decay = _per_parameter(lambda u, p, d: u + d * p if d else u, decays)
-    scale = _per_parameter(lambda u, p, s: u * s if s != 1.0 else u, scales)
-    trained = optax.chain(clip, update(decay), scale)
-    labels = per_parameter.map_paths(
-        lambda path: "frozen" if per_parameter.setting(rules, path, "freeze", False) else "trained", params
-    )
-    if "frozen" not in jax.tree.leaves(labels):
-        return trained
-    return optax.partition({"trained": trained, "frozen": optax.set_to_zero()}, labels)
-
-
-def _per_parameter(function: Callable[[Array, Array, float], Array], settings: PyTree) -> Transform:
-    """A stateless transformation ``u -> function(u, p, setting)``; frozen parameters are masked out of ``u``."""
-
-    def apply(updates: PyTree, params: PyTree) -> PyTree:
-        masked = lambda x: isinstance(x, optax.MaskedNode)  # noqa: E731
-        return jax.tree.map(
-            lambda u, p, s: u if masked(u) else function(u, p, s), updates, params, settings, is_leaf=masked
-        )
-
-    return optax.stateless(apply)
 
 
 def _check_shares(**values: float) -> None:

@@ -11,7 +11,7 @@ from vision.errors import ConfigError, did_you_mean
 
 PyTree = Any
 Rule = tuple[str, Mapping[str, Any]]
-SETTINGS = {"learning_rate_scale": float, "weight_decay": float, "freeze": bool}
+SETTINGS: dict[str, type] = {"learning_rate_scale": float, "weight_decay": float, "freeze": bool, "freeze_for": int}
 
 
 def path_of(path: Sequence[Any]) -> str:
@@ -50,7 +50,7 @@ def check_rules(rules: Sequence[Rule], params: PyTree, where: str) -> None:
                 raise ConfigError(
                     f"{here}.{name}: unknown setting{did_you_mean(name, SETTINGS)}; known: {', '.join(SETTINGS)}"
                 )
-            kinds = (bool,) if SETTINGS[name] is bool else (int, float)
+            kinds = (int, float) if SETTINGS[name] is float else (SETTINGS[name],)
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 raise ConfigError(f"{here}.{name}: expected {SETTINGS[name].__name__}, got {value!r}")
             if not 0.0 <= value < math.inf:
@@ -78,41 +78,70 @@ def setting(rules: Sequence[Rule], path: str, name: str, default: Any) -> Any:
     return default
 
 
-def layerwise_rules(layers: Sequence[str], decay: float, params: PyTree, where: str) -> list[Rule]:
+def rules_in_steps(rules: Sequence[Any], steps: Callable[[Any, str], int]) -> list[Any]:
+    """Returns the rules of a config with durations, ``freeze_for``, in steps.
+
+    Args:
+      rules: of the config; what is no rule is left for :func:`check_rules` to name.
+      steps: ``(duration, place)`` in steps.
+    """
+
+    def converted(position: int, rule: Any) -> Any:
+        if not (isinstance(rule, tuple) and len(rule) == 2 and isinstance(rule[1], Mapping)):
+            return rule
+        settings = dict(rule[1])
+        if isinstance(settings.get("freeze_for"), Mapping):
+            settings["freeze_for"] = steps(settings["freeze_for"], f"[{position}].freeze_for")
+        return rule[0], settings
+
+    return [converted(position, rule) for position, rule in enumerate(rules)]
+
+
+def layerwise_rules(section: Mapping[str, Any], params: PyTree, where: str) -> list[Rule]:
     """Returns rules for layer-wise learning rates: ``decay ** d`` at distance d from the last layer.
 
     Args:
-      layers: regexes from input to output; the first that matches a parameter decides. One with a group, such as
-        ``block_(\\d+)/``, stands for as many layers as the group has values, in numeric order.
-      decay: factor from a layer to the one below it (Clark et al. 2020; Bao et al. 2022).
+      section: ``layers`` are regexes from input to output; the first that matches a parameter decides. One with a
+        group, such as ``block_(\\d+)/``, stands for as many layers as the group has values, in numeric order.
+        ``decay`` is the factor from a layer to the one below it (Clark et al. 2020; Bao et al. 2022). ``factors`` are
+        ``(regex, factor)`` that the scales of what they match are multiplied by, such as the patch embedding's 0.2 in
+        DINOv2.
       params: the parameters.
       where: the place in the config, for messages.
 
     Raises:
-      ConfigError: a regex matches no parameter, its group no number, a parameter belongs to no layer, or ``decay``
-        is not in (0, 1].
+      ConfigError: a regex matches no parameter, its group no number, a parameter belongs to no layer, ``decay`` is
+        not in (0, 1], or a factor is negative.
     """
+    layers, decay = section["layers"], section["decay"]
     if not 0.0 < decay <= 1.0:
-        raise ConfigError(f"{where}: the decay from layer to layer must be in (0, 1], got {decay}")
+        raise ConfigError(f"{where}.decay: the factor from layer to layer must be in (0, 1], got {decay}")
     paths = paths_of(params)
     ranks: dict[str, tuple[int, int]] = {}
     for position, pattern in enumerate(layers):
-        check_pattern(pattern, paths, f"{where}[{position}]")
+        here = f"{where}.layers[{position}]"
+        check_pattern(pattern, paths, here)
         for path in paths:
             match = re.search(pattern, path)
             if match and path not in ranks:
                 number = match.group(1) if match.groups() else "0"
                 if number is None or not number.isdecimal():
                     raise ConfigError(
-                        f"{where}[{position}]: the group of {pattern!r} must match a number, got {number!r} in "
+                        f"{here}: the group of {pattern!r} must match a number, got {number!r} in "
                         f"{path}; write (?:...) for a group that counts no layers"
                     )
                 ranks[path] = (position, int(number))
     homeless = [path for path in paths if path not in ranks]
     if homeless:
-        raise ConfigError(f"{where}: no layer for {', '.join(homeless)}")
+        raise ConfigError(f"{where}.layers: no layer for {', '.join(homeless)}")
+    for position, (pattern, factor) in enumerate(section["factors"]):
+        check_pattern(pattern, paths, f"{where}.factors[{position}]")
+        if not 0.0 <= factor < math.inf:
+            raise ConfigError(f"{where}.factors[{position}]: must be a number >= 0, got {factor}")
     depths = {rank: depth for depth, rank in enumerate(sorted(set(ranks.values())))}
-    return [
-        (f"^{re.escape(path)}$", {"learning_rate_scale": decay ** (len(depths) - 1 - depths[rank])})
-        for path, rank in ranks.items()
-    ]
+
+    def scale(path: str, rank: tuple[int, int]) -> float:
+        further = [factor for pattern, factor in section["factors"] if re.search(pattern, path)]
+        return decay ** (len(depths) - 1 - depths[rank]) * math.prod(further)
+
+    return [(f"^{re.escape(path)}$", {"learning_rate_scale": scale(path, rank)}) for path, rank in ranks.items()]

@@ -134,14 +134,30 @@ def optimizer_section(
     schedule: Section = {"name": "constant"},
     warmup: Duration | None = None,
     weight_decay: float = 0.0,
+    weight_decay_schedule: Section | None = None,
     clip_global_norm: float | None = None,
+    clip_tensor_norm: float | None = None,
+    clip_module_norm: float | None = None,
     rules: tuple[Rule, ...] = (),
     layerwise_decay: Section | None = None,
 ) -> None:
-    """What every optimizer has: its peak learning rate, how that changes, and rules per parameter."""
+    """What every optimizer has: its peak learning rate, how that changes, and rules per parameter.
+
+    Args:
+      learning_rate: at its peak.
+      schedule: see :data:`vision.training.schedules.SCHEDULES`.
+      warmup: a straight line from 0 to the peak, before the schedule begins.
+      weight_decay: of every parameter that no rule gives another.
+      weight_decay_schedule: how it changes over the whole training, such as ``{"name": "cosine", "final": 0.4}``.
+      clip_global_norm: bound on the norm of the whole gradient, see :func:`vision.training.clipping.clip_norms`.
+      clip_tensor_norm: on that of each parameter.
+      clip_module_norm: on that of each part at the top of the parameters, such as backbone and head.
+      rules: ``(regex, settings)``, see :mod:`vision.training.rules`; ``freeze_for`` is a duration here.
+      layerwise_decay: see :func:`layerwise_section`.
+    """
 
 
-def layerwise_section(*, decay: float, layers: tuple[str, ...]) -> None:
+def layerwise_section(*, decay: float, layers: tuple[str, ...], factors: tuple[tuple[str, float], ...] = ()) -> None:
     """Learning rates that fall by ``decay`` from each layer to the one below; see ``rules.layerwise_rules``."""
 
 
@@ -214,7 +230,11 @@ def resolve(config: Section) -> dict[str, Any]:
         models.CONSTRUCTORS, full["model"], "config.model", kind="model", provided=models.SUPPLIED
     )
     full["objective"] = fill_named(
-        OBJECTIVES, full["objective"], "config.objective", kind="objective", provided=("model",)
+        OBJECTIVES,
+        full["objective"],
+        "config.objective",
+        kind="objective",
+        provided=("model", "total_steps", "steps_of"),
     )
     full["optimizer"] = _optimizer(full["optimizer"])
     if full["ema"] is not None:
@@ -257,6 +277,14 @@ def _optimizer(section: Section) -> dict[str, Any]:
     full["schedule"] = fill_named(
         SCHEDULES, full["schedule"], f"{path}.schedule", kind="schedule", provided=("peak", "total", "steps")
     )
+    if full["weight_decay_schedule"] is not None:
+        full["weight_decay_schedule"] = fill_named(
+            SCHEDULES,
+            full["weight_decay_schedule"],
+            f"{path}.weight_decay_schedule",
+            kind="schedule",
+            provided=("peak", "total", "steps"),
+        )
     if full["layerwise_decay"] is not None:
         full["layerwise_decay"] = fill(layerwise_section, full["layerwise_decay"], f"{path}.layerwise_decay")
     return full

@@ -7,7 +7,8 @@ import optax
 
 from vision import models
 from vision.objectives.regress import regress
-from vision.training.optimizers import OPTIMIZERS, with_rules
+from vision.training.optimizers import OPTIMIZERS
+from vision.training.ruled import with_rules
 
 
 def fit(
@@ -48,7 +49,6 @@ def fit(
         shapes,
         weight_decay=0.0,
         rules=(),
-        clip_global_norm=None,
         where="adam",
     )
 

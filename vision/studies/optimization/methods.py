@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import optax
 from jaxtyping import Array
 
-from vision.training.optimizers import OPTIMIZERS, with_rules
+from vision.training.optimizers import OPTIMIZERS
+from vision.training.ruled import with_rules
 
 PyTree = Any
 
@@ -49,6 +50,5 @@ def build(method: Method, rate: float | Array, params: PyTree) -> optax.Gradient
         params,
         weight_decay=0.0,
         rules=(),
-        clip_global_norm=None,
         where="optimizer",
     )

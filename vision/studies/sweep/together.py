@@ -21,6 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vision.data.inputs import order_of
 from vision.data.pipeline import place
 from vision.errors import Stopped
+from vision.objectives import WITHOUT_LABELS
 from vision.studies.sweep.memory import free_bytes, needed_bytes
 from vision.studies.sweep.traced import Traced, numbers_of, optimizer_of, smoothed, smooths, without_numbers
 from vision.training import state
@@ -47,6 +48,13 @@ def check_alone(config: Config) -> None:
     """Raises NotTogether where a config, of either kind and not resolved, is one for a process of its own."""
     if "estimator" in config:
         raise NotTogether("an estimator is fitted, it has no steps")
+    name = config.get("objective", {}).get("name")
+    if name in WITHOUT_LABELS:
+        raise NotTogether(f"{name} carries more than a model")
+    optimizer = config.get("optimizer", {})
+    late = any("freeze_for" in dict(rule[1]) for rule in optimizer.get("rules", ()) if len(rule) == 2)
+    if late or optimizer.get("weight_decay_schedule") is not None:
+        raise NotTogether("what changes over a training, other than the learning rate, is for single runs")
     for key in ("early_stopping", "resume", "init_from"):
         if config.get(key) is not None:
             raise NotTogether(f"config.{key} is for single runs")
@@ -129,7 +137,9 @@ class _Batch:
         self._experiment, self._seeds = experiment, seeds
         config = resolve(without_numbers(experiment.config))
         prepare, pipeline = experiment.inputs.prepare(training=True), experiment.pipeline
-        self._objective = make_objective(config, experiment.model)
+        self._objective = make_objective(
+            config, experiment.model, total_steps=experiment.total_steps, in_steps=lambda duration, path: 0
+        )
         self._numbers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *numbers)
         self._orders = [
             order_of(config["data"], experiment.source, batch_size=config["batch_size"], seed=seed) for seed in seeds

@@ -21,7 +21,8 @@ from vision.config.duration import steps_of
 from vision.data.prepare import Prepare
 from vision.objectives.classify import targets
 from vision.training.assemble import Experiment, make_objective, make_optimizer, make_schedule
-from vision.training.optimizers import OPTIMIZERS, with_rules
+from vision.training.optimizers import OPTIMIZERS
+from vision.training.ruled import CLIPS, with_rules
 from vision.training.rules import layerwise_rules, map_paths, setting
 from vision.training.schema import optimizer_section, own
 
@@ -66,8 +67,9 @@ def numbers_of(config: Config, experiment: Experiment) -> Traced:
     total = experiment.total_steps
     in_steps = partial(steps_of, batch_size=config["batch_size"], num_examples=len(experiment.source))
     schedule = make_schedule(config["optimizer"], total, in_steps)
-    make_optimizer(config["optimizer"], schedule, experiment.abstract_state.params)
-    make_objective(config, experiment.model)
+    lengths: dict[str, Any] = {"total_steps": total, "in_steps": in_steps}
+    make_optimizer(config["optimizer"], schedule, experiment.abstract_state.params, **lengths)
+    make_objective(config, experiment.model, **lengths)
     # One by one, as a step does: a vectorized cosine has other last bits.
     rates = jax.jit(partial(jax.lax.map, lambda step: jnp.asarray(schedule(step), jnp.float32)))(jnp.arange(total))
     smoothing = config["objective"].get("label_smoothing", 0.0) if smooths(config) else 0.0
@@ -94,8 +96,7 @@ def optimizer_of(section: Config, params: PyTree, numbers: Traced) -> optax.Grad
     path = "config.optimizer"
     rules = list(section["rules"])
     if section["layerwise_decay"] is not None:
-        layers, decay = section["layerwise_decay"]["layers"], section["layerwise_decay"]["decay"]
-        rules += layerwise_rules(layers, decay, params, f"{path}.layerwise_decay.layers")
+        rules += layerwise_rules(section["layerwise_decay"], params, f"{path}.layerwise_decay")
     free = map_paths(lambda name: setting(rules, name, "weight_decay", None) is None, params)
 
     def decayed(updates: PyTree, params: PyTree) -> PyTree:
@@ -120,7 +121,7 @@ def optimizer_of(section: Config, params: PyTree, numbers: Traced) -> optax.Grad
         params,
         weight_decay=0.0,
         rules=rules,
-        clip_global_norm=section["clip_global_norm"],
+        clips={name: section[name] for name in CLIPS},
         where=path,
     )
 

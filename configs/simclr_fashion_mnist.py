@@ -1,0 +1,54 @@
+"""SimCLR with a small ViT on Fashion-MNIST, without labels: the contrastive baseline beside self-distillation.
+
+Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/simclr_fashion_mnist.py
+(FOLDER holds the prepared data set, `fashion_mnist/3.0.1` below it.)
+Expected: TODO
+"""
+
+from ml_collections import ConfigDict
+
+from vision.data.augment import two_views
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.batch_size = 256
+    config.duration = {"epochs": 20}
+    config.data = {
+        "name": "fashion_mnist",
+        "views": two_views.simclr_views(size=28, scale=(0.2, 1.0), strength=0.5, blur=0.0),
+        "mean": (0.286,),
+        "std": (0.353,),
+    }
+    config.model = {
+        "name": "vit/S16_dino",
+        "patch_size": 7,
+        "width": 128,
+        "depth": 4,
+        "num_heads": 4,
+        "mlp_dim": 512,
+    }
+    config.objective = {"name": "simclr", "temperature": 0.2, "hidden_size": 256, "out_size": 64}
+    config.optimizer = {
+        "name": "adamw",
+        "learning_rate": 2e-3,
+        "schedule": {"name": "cosine"},
+        "warmup": {"epochs": 1},
+        "weight_decay": 0.05,
+        "rules": ((r"(bias|scale)$", {"weight_decay": 0.0}),),
+    }
+    config.evals = {
+        "knn": {
+            "name": "knn",
+            "split": "test",
+            "k": 20,
+            "metric": "cosine",
+            "weights": "exponential",
+            "temperature": 0.07,
+            "batch_size": 2000,
+            "every": {"epochs": 5},
+        }
+    }
+    config.checkpoint = {"every": {"epochs": 5}, "keep": 2}
+    config.logging = {"every": {"steps": 100}}
+    return config

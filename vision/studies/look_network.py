@@ -1,0 +1,165 @@
+"""What pictures need of a network: attention, features with places, embeddings, first-layer filters."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vision.analysis import filters
+from vision.analysis.attention_distance import mean_attention_distance, patch_distances
+from vision.analysis.attention_maps import attention_to_patches
+from vision.models.interface import Model
+from vision.models.patches import patch_grid
+from vision.training.pretrained import Pretrained
+
+_SMALL = 64**2  # pixels; of larger images fewer are computed at a time
+_FIRST_CONVOLUTIONS = (("stem",), ("conv_0",), ("block00", "conv1"))
+_FIRST_DENSE = ("hidden_0", "head")
+
+
+class Missing(Exception):
+    """A network has no such picture; the message says why."""
+
+
+class Attention(NamedTuple):
+    """Attention over images.
+
+    Attributes:
+      maps: to the patches, of every block, ``[images, blocks, heads, rows, columns]``.
+      distances: mean attention distance in pixels, ``[images, blocks, heads]``.
+    """
+
+    maps: np.ndarray
+    distances: np.ndarray
+
+
+def grid_of(pretrained: Pretrained) -> tuple[int, int] | None:
+    """Returns the rows and columns of patches; None for a network without patches of one size throughout."""
+    module = pretrained.model.module
+    if "patch_embedding" not in pretrained.params:
+        return None
+    return patch_grid(pretrained.image_shape, getattr(module, "patch_size", 0))
+
+
+def attention(pretrained: Pretrained, images: np.ndarray) -> Attention:
+    """Returns the attention over uint8 images ``[n, height, width, channels]``.
+
+    Weights are reduced within the program, one image at a time: all of them would be many gigabytes.
+
+    Raises:
+      Missing: the network has no attention.
+    """
+    module, grid = pretrained.model.module, grid_of(pretrained)
+    if grid is None or not hasattr(module, "attention_weights"):
+        raise Missing(f"{pretrained.name} has no attention between patches")
+    size, depth = module.patch_size, module.depth
+    distances = jnp.asarray(patch_distances(grid, size))
+    model = replace(pretrained.model, module=module.clone(attention_weights=True))
+
+    def reduce(features: dict[str, Any]) -> tuple[Any, Any]:
+        blocks = [features[f"block{number:02}/attention"].astype(jnp.float32) for number in range(depth)]
+        maps = [attention_to_patches(each, len(distances), class_token=module.class_token) for each in blocks]
+        reach = [mean_attention_distance(each, distances) for each in blocks]
+        return jnp.stack(maps, axis=1), jnp.stack(reach, axis=1)
+
+    maps, reach = run(pretrained, images, reduce, model=model, batch_size=1)
+    return Attention(maps.reshape(*maps.shape[:3], *grid), reach)
+
+
+def patch_features(pretrained: Pretrained, images: np.ndarray) -> tuple[str, np.ndarray]:
+    """Returns the name and the values ``[n, rows, columns, width]`` of the last feature that has places.
+
+    For a ViT these are the normalised patches, for a Mixer the patches of the last block, for a convolutional
+    network the last map with more than one place.
+
+    Raises:
+      Missing: no feature has places.
+    """
+    model, grid = pretrained.model, grid_of(pretrained)
+    spec = jax.ShapeDtypeStruct((1, *pretrained.image_shape), jnp.float32)
+    shapes = jax.eval_shape(
+        lambda params, collections, x: model.apply(params, collections, x, keys=None, train=False)[1],
+        pretrained.params,
+        pretrained.collections,
+        spec,
+    )
+    blocks = sorted((name for name in shapes if re.fullmatch(r"block\d+", name)), key=lambda name: int(name[5:]))
+    for name in ("patch_tokens", *reversed(blocks), "stem"):
+        shape = shapes[name].shape if name in shapes else ()
+        places = shape[1:3] if len(shape) == 4 else grid if len(shape) == 3 else None
+        if places is not None and np.prod(places) > 1:
+            found = run(pretrained, images, partial(_feature, name))
+            return name, found.reshape(len(images), *places, -1)
+    raise Missing(f"no feature of {pretrained.name} has places in the image")
+
+
+def _feature(name: str, features: dict[str, Any]) -> Any:
+    return features[name].astype(jnp.float32)
+
+
+def embed(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
+    """Returns the feature ``pre_logits`` of uint8 images, float32 ``[n, width]``."""
+    found = run(pretrained, images, partial(_feature, "pre_logits"))
+    return found.reshape(len(images), -1)
+
+
+def run(
+    pretrained: Pretrained,
+    images: np.ndarray,
+    of: Callable[[dict[str, Any]], Any],
+    *,
+    model: Model | None = None,
+    batch_size: int | None = None,
+) -> Any:
+    """Returns ``of(features)`` of uint8 images, a batch at a time; the last is filled up, so that one program does."""
+    model, expected = model or pretrained.model, pretrained.preprocessing
+    mean, std = (np.asarray(value, np.float32) for value in (expected.mean, expected.std))
+    small = images.shape[1] * images.shape[2] <= _SMALL
+    size = min(batch_size or (128 if small else 16), len(images))
+
+    @jax.jit
+    def compute(params, collections, pixels):
+        x = (pixels.astype(jnp.float32) / 255 - mean) / std
+        return of(model.apply(params, collections, x, keys=None, train=False)[1])
+
+    parts = []
+    for start in range(0, len(images), size):
+        chunk = images[start : start + size]
+        filled = np.zeros((size, *images.shape[1:]), np.uint8)
+        filled[: len(chunk)] = chunk
+        parts.append(jax.device_get(compute(pretrained.params, pretrained.collections, filled)))
+    return jax.tree.map(lambda *each: np.concatenate(each)[: len(images)], *parts)
+
+
+def first_layer(pretrained: Pretrained) -> tuple[str, np.ndarray]:
+    """Returns what the filters of the first layer are, for people, and their pixels ``[filters, height, width, c]``.
+
+    Raises:
+      Missing: the network has no layer that is known to be the first.
+    """
+    params = pretrained.params
+    if grid_of(pretrained) is not None:
+        kernel = np.asarray(params["patch_embedding"]["kernel"], np.float64)
+        found = filters.patch_components(kernel, pretrained.model.module.patch_size)
+        what = f"The first {len(found)} principal components of the filters that embed patches"
+        return what, filters.as_pixels(found)
+    for path in _FIRST_CONVOLUTIONS:
+        layer: Any = params
+        for name in path:
+            layer = layer.get(name, {})
+        if np.ndim(layer.get("kernel", 0)) == 4:
+            found = filters.convolution_filters(layer["kernel"])
+            return f"Filters of the first convolution, {found.shape[1]}x{found.shape[2]} pixels", filters.as_pixels(
+                found
+            )
+    for name in _FIRST_DENSE:
+        kernel = params.get(name, {}).get("kernel")
+        if kernel is not None and len(kernel) == np.prod(pretrained.image_shape):
+            found = filters.dense_filters(kernel, pretrained.image_shape)
+            return "Weights of the units of the first layer, which sees all pixels", filters.as_pixels(found)
+    raise Missing(f"{pretrained.name} has no first layer of filters")

@@ -1,0 +1,119 @@
+"""An optimizer that follows rules per parameter: learning rate, weight decay, frozen for good or for a while."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from vision.errors import ConfigError
+from vision.training import rules as per_parameter
+from vision.training.clipping import clip_norms
+
+PyTree = Any
+Transform: TypeAlias = optax.GradientTransformation
+CLIPS = {"clip_global_norm": "all", "clip_tensor_norm": "tensor", "clip_module_norm": "module"}
+
+
+def with_rules(
+    update: Callable[[Transform], Transform],
+    params: PyTree,
+    *,
+    weight_decay: float,
+    rules: Sequence[per_parameter.Rule],
+    where: str,
+    clips: Mapping[str, float | None] = {},
+    decay_at: optax.Schedule | None = None,
+) -> Transform:
+    """Returns an optimizer that follows per-parameter rules.
+
+    A parameter frozen for its first steps gets no update then, and has no moments of them: Adam's bias correction
+    begins with it. The learning rate is that of the step all the same (DINO's last layer).
+
+    Args:
+      update: maps the weight-decay transformation to the optimizer.
+      params: the parameters, or their shapes.
+      weight_decay: of every parameter that no rule gives another.
+      rules: see :mod:`vision.training.rules`; frozen parameters get no update and no optimizer state.
+      where: the place in the config, for messages.
+      clips: bounds on norms of the gradient of trained parameters, one of :data:`CLIPS` at most.
+      decay_at: weight decay of a step, in place of ``weight_decay``.
+
+    Raises:
+      ConfigError: a rule is wrong or matches nothing, or a value is out of range.
+    """
+    per_parameter.check_rules(rules, params, f"{where}.rules")
+    if not 0.0 <= weight_decay < math.inf:
+        raise ConfigError(f"{where}.weight_decay: must be >= 0, got {weight_decay}")
+    bounds = {name: bound for name, bound in clips.items() if bound is not None}
+    for name, bound in bounds.items():
+        if not bound > 0.0:
+            raise ConfigError(f"{where}.{name}: must be > 0, got {bound}")
+    if len(bounds) > 1:
+        raise ConfigError(f"{where}: one of {', '.join(CLIPS)} at most, got {', '.join(bounds)}")
+
+    def each(name: str, default: Any) -> PyTree:
+        return per_parameter.map_paths(lambda path: per_parameter.setting(rules, path, name, default), params)
+
+    scale = _per_parameter(lambda u, p, s: u * s if s != 1.0 else u, each("learning_rate_scale", 1.0))
+    decays = each("weight_decay", weight_decay if decay_at is None else _SCHEDULED)
+    if decay_at is None:
+        decay = _per_parameter(lambda u, p, d: u + d * p if d else u, decays)
+    else:
+        decay = _scheduled_decay(decay_at, decays)
+    trained = optax.chain(update(decay), scale)
+    frozen, late = each("freeze", False), each("freeze_for", 0)
+    first = [clip_norms(bound, CLIPS[name], frozen) for name, bound in bounds.items()]  # type: ignore[arg-type]
+    labels = jax.tree.map(lambda off, steps: "frozen" if off else f"after_{steps}", frozen, late)
+    groups = set(jax.tree.leaves(labels))
+    if groups <= {"after_0"}:
+        return optax.chain(*first, trained)
+    parts = {"frozen": optax.set_to_zero(), "after_0": trained}
+    parts |= {f"after_{steps}": _after(trained, steps) for steps in set(jax.tree.leaves(late)) if steps}
+    return optax.chain(*first, optax.partition({name: parts[name] for name in groups}, labels))
+
+
+_SCHEDULED = -1.0  # stands for the decay of the step; no rule can give it
+
+
+def _scheduled_decay(decay_at: optax.Schedule, decays: PyTree) -> Transform:
+    """Adds ``decay(step) * p``, but where a rule gives a number of its own."""
+
+    def init(params: PyTree) -> optax.ScaleByScheduleState:
+        return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
+
+    def update(updates: PyTree, state: optax.ScaleByScheduleState, params: PyTree = None):
+        now = decay_at(state.count)
+        apply = _per_parameter(lambda u, p, d: u + (now if d == _SCHEDULED else d) * p if d else u, decays)
+        updates, _ = apply.update(updates, optax.EmptyState(), params)
+        return updates, optax.ScaleByScheduleState(count=optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(init, update)
+
+
+def _after(inner: Transform, steps: int) -> Transform:
+    """The optimizer of parameters whose first update is that of step ``steps``; their schedules are not behind."""
+    is_clock = lambda x: isinstance(x, optax.ScaleByScheduleState)  # noqa: E731
+
+    def init(params: PyTree) -> PyTree:
+        moved = lambda x: x._replace(count=x.count + steps) if is_clock(x) else x  # noqa: E731
+        return jax.tree.map(moved, inner.init(params), is_leaf=is_clock)
+
+    return optax.transforms.conditionally_mask(
+        optax.GradientTransformation(init, inner.update), lambda step: step >= steps
+    )
+
+
+def _per_parameter(function: Callable[[Array, Array, float], Array], settings: PyTree) -> Transform:
+    """A stateless transformation ``u -> function(u, p, setting)``; frozen parameters are masked out of ``u``."""
+
+    def apply(updates: PyTree, params: PyTree) -> PyTree:
+        masked = lambda x: isinstance(x, optax.MaskedNode)  # noqa: E731
+        return jax.tree.map(
+            lambda u, p, s: u if masked(u) else function(u, p, s), updates, params, settings, is_leaf=masked
+        )
+
+    return optax.stateless(apply)
