@@ -34,7 +34,13 @@ def get_config(size: str = "quick") -> ConfigDict:
             "mlp_dim": 512,
         }
     else:
-        config.model = {"name": "vgg/11_bn", "widths": (32, 64, 128), "block_depths": (1, 1, 1), "hidden_sizes": (), "grid": 1}
+        config.model = {
+            "name": "vgg/11_bn",
+            "widths": (32, 64, 128),
+            "block_depths": (1, 1, 1),
+            "hidden_sizes": (),
+            "grid": 1,
+        }
     config.optimizer = {
         "name": "adamw",
         "learning_rate": 1e-3,

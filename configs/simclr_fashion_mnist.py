@@ -13,7 +13,7 @@ from vision.data.augment import two_views
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.batch_size = 256
-    config.duration = {"epochs": 20}
+    config.duration = {"epochs": 6}
     config.data = {
         "name": "fashion_mnist",
         "views": two_views.simclr_views(size=28, scale=(0.2, 1.0), strength=0.5, blur=0.0),
@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
             "weights": "exponential",
             "temperature": 0.07,
             "batch_size": 2000,
-            "every": {"epochs": 5},
+            "every": {"epochs": 2},
         }
     }
     config.checkpoint = {"every": {"epochs": 5}, "keep": 2}

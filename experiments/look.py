@@ -33,14 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--foreground", type=float, default=0.0, help="threshold on the first component, in deviations (default: 0)"
     )
-    parser.add_argument("--bank", type=int, default=2000, help="training examples for neighbours (default: 2000)")
-    parser.add_argument("--points", type=int, default=1000, help="examples on the t-SNE plane (default: 1000)")
+    parser.add_argument("--bank", type=int, help="training examples for neighbours (default: 100 to 2000, by cost)")
+    parser.add_argument("--points", type=int, help="examples on the t-SNE plane (default: 100 to 1000, by cost)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the pictures (default: look, in the run's)")
     args = parser.read(argv)
     if (args.workdir is None) == (args.weights is None):
         raise UserError("give either --workdir or --weights")
     for name in ("count", "bank", "points"):
-        if getattr(args, name) < 1:
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}")
     if not 0 < args.mass <= 1:
         raise UserError(f"--mass must be in (0, 1], got {args.mass}")

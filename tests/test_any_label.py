@@ -81,7 +81,8 @@ def test_sets_with_a_protocol_of_their_own_are_evaluated_by_it(monkeypatch):
     pretrained = Pretrained(model, params, collections, "linear", (4, 4, 1), expected)
 
     def values(data):
-        return evaluate(pretrained, data, batch_size=16, note=lambda text: None)
+        ((name, found),) = evaluate(pretrained, data, batch_size=16, note=lambda text: None).items()
+        return name, found
 
     name, adversarial = values("imagenet_a")
     assert (name, adversarial["classes"], adversarial["images"]) == ("any_label", 3, 37)

@@ -18,6 +18,7 @@ from vision.config.loading import load
 from vision.data.source import ArraySource
 from vision.data.sources import Opener
 from vision.errors import ConfigError
+from vision.objectives import WITHOUT_LABELS
 from vision.training import assemble as module
 from vision.training.schema import resolve
 
@@ -43,6 +44,8 @@ TRACED = [path.stem for path in CONFIGS if "imagenet" in path.stem] + [
     "lenet_mnist:5_1998",
     "resnet50_rsb_imagenet:a3",
     "resnet_cifar10",
+    "simclr_fashion_mnist",
+    "simclr_resnet18_cifar10",
     "vgg_imagenet:16_bn",
 ]
 STEPPED = [path.stem for path in CONFIGS if path.stem not in TRACED]
@@ -118,7 +121,8 @@ def check_traces(experiment):
     after, metrics = jax.eval_shape(experiment.step, state, batch, experiment.constants)
     same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), state, after)
     assert all(jax.tree.leaves(same))
-    assert {"loss", "accuracy"} <= set(metrics)
+    learns_from_labels = experiment.config["objective"]["name"] not in WITHOUT_LABELS
+    assert {"loss", *["accuracy"] * learns_from_labels} <= set(metrics)
     assert set(module.make_evaluators(experiment)) == set(experiment.config["evals"])
 
 
@@ -188,6 +192,12 @@ def test_schedule_and_batches_hold_at_their_real_size(spec):
         # "ResNet strikes back": 5 epochs of 625.6 steps up to 8e-3, and down to 1e-6.
         ("resnet50_rsb_imagenet:a3", 3128, 8e-3),
         ("resnet50_rsb_imagenet:a3", 62_557, 1e-6),
+        # MAE: 40 epochs of 312.8 steps up to 2.4e-3, half of it in the middle of the 760 after them.
+        ("mae_vitb16_imagenet", 12_511, 2.4e-3),
+        ("mae_vitb16_imagenet", 420 * 312.78, 1.2e-3),
+        # solo-learn: 10 epochs of 195.3 steps up to 0.4, half of it in the middle of the 990 after them.
+        ("simclr_resnet18_cifar10", 1953, 0.4),
+        ("simclr_resnet18_cifar10", 505 * 195.3, 0.2),
     ],
 )
 def test_learning_rates_are_the_published_ones(spec, step, rate):
@@ -218,6 +228,8 @@ def first_update(spec, params, gradients, rate):
         ("mixer_b16_imagenet", 1e-3, 1e-4, 0.0),
         ("deit_s16_imagenet", 1e-3, 1e-3 * 0.05, 0.0),
         ("convnext_imagenet", 4e-3, 4e-3 * 0.05, 0.0),
+        ("mae_vitb16_imagenet", 2.4e-3, 2.4e-3 * 0.05, 0.0),
+        ("simclr_resnet18_cifar10", 0.4, 0.4 * 1e-4, 0.0),
     ],
 )
 def test_weight_decay_is_the_published_one(spec, rate, kernel, other):

@@ -134,7 +134,7 @@ def test_evaluation_leaves_statistics_alone_and_needs_no_head():
     objective, params, extra, forward = built()
     _, after = forward(False)
     jax.tree.map(np.testing.assert_array_equal, extra, after)
-    features = objective.encode({**params, "head": {}}, extra, {"image": VIEWS[:, 0]})
+    features = objective.encode({**params, "head": {}}, extra, {"image": jnp.asarray(VIEWS[:, 0])})
     np.testing.assert_array_equal(features["output"], features["pre_logits"])
     assert features["output"].shape == (BATCH, 8)
 

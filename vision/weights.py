@@ -35,8 +35,13 @@ def add_preprocessing(parser: program.Parser) -> None:
     parser.add_argument("--interpolation", help="filter of the resizing, such as bicubic")
 
 
-def options_of(words: Sequence[str]) -> dict[str, Any]:
-    """Returns options of a model that were written ``key=value``.
+def options_of(words: Sequence[str], flag: str = "--option", owner: str = "the model") -> dict[str, Any]:
+    """Returns options that were written ``key=value``.
+
+    Args:
+      words: the options.
+      flag: behind which they stand.
+      owner: whose options they are.
 
     Raises:
       UserError: one is not.
@@ -47,7 +52,7 @@ def options_of(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         key, separator, text = word.partition("=")
         if not separator or not key:
-            raise UserError(f"--option {word}: write an option of the model as key=value")
+            raise UserError(f"{flag} {word}: write an option of {owner} as key=value")
         options[key] = literal(text)
     return options
 

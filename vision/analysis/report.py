@@ -57,6 +57,7 @@ def render(run: Run) -> str:
     parts = [
         f"<h1>{page.escape(run.name)}</h1>\n<p class='soft'>{page.escape(str(run.workdir))}</p>\n",
         f"<p><span class='state {run.state.split()[0]}'>{page.escape(run.headline)}</span></p>\n",
+        *(f"<p><b>Warning</b> {page.escape(text)}</p>\n" for text in run.summary.get("warnings", ())),
         page.section("Results", _results(run)),
         "" if run.fitted else page.section("Curves", _curves(run)),
         *(

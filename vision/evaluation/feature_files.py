@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from vision.data.pipeline import Pipeline
 from vision.evaluation.outputs import Gathered
 
 _LABEL = "label"  # stands beside the outputs, under a name that none of them has
-# What NumPy and the archive's reader raise for files that were cut short or altered.
-_BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError)
+_PACKAGE = Path(__file__).parent.parent
+_MAKERS = ("data", "models", "objectives", "evaluation/outputs.py")  # the code that features depend on
 
 
 class FeatureFiles:
@@ -75,7 +75,9 @@ class FeatureFiles:
         try:
             with np.load(path, allow_pickle=False) as saved:
                 array, key = saved["array"], str(saved["key"])
-        except _BROKEN as error:
+        except MemoryError:  # says nothing about the file
+            raise
+        except Exception as error:  # on broken files, NumPy and zipfile raise whatever they stumble over
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             self._note(f"{path} is broken ({reason}); its features are made anew")
             return None
@@ -86,5 +88,17 @@ class FeatureFiles:
         return array
 
     def _place(self, pipeline: Pipeline, name: str) -> tuple[Path, str]:
-        described = json.dumps({**self._key, "examples": pipeline.source.fingerprint, "output": name}, sort_keys=True)
+        parts = {**self._key, "code": _code(), "examples": pipeline.source.fingerprint, "output": name}
+        described = json.dumps(parts, sort_keys=True)
         return self.folder / f"{hashlib.sha256(described.encode()).hexdigest()[:32]}.npz", described
+
+
+@lru_cache
+def _code() -> str:
+    """A digest of the code that makes features: what other code has made is not taken for what this would."""
+    digest = hashlib.sha256()
+    for maker in _MAKERS:
+        whole = _PACKAGE / maker
+        for path in sorted(whole.rglob("*.py")) if whole.is_dir() else [whole]:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

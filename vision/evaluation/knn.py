@@ -1,16 +1,15 @@
 """What nearest neighbours say: votes over classes, means of targets, and the evaluator of features made of them."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from vision.data.source import has_several_labels
 from vision.evaluation.base import EvalSet, Evaluator, State, Value
 from vision.evaluation.distances import Metric
+from vision.evaluation.features import Features
 from vision.evaluation.knn_search import Neighbours, search
-from vision.evaluation.outputs import gathered
+from vision.evaluation.outputs import check_labels
 from vision.objectives.base import Objective
 
 Weights = Literal["uniform", "distance", "exponential"]
@@ -73,6 +72,7 @@ def knn(
     eval_set: EvalSet,
     objective: Objective,
     open_split: Callable[[str | None], EvalSet] | None = None,
+    features: Features | None = None,
     *,
     k: int | tuple[int, ...] = 20,
     metric: Metric = "cosine",
@@ -92,11 +92,12 @@ def knn(
       eval_set: the queries.
       objective: whose ``encode`` gives the features.
       open_split: opens another split of the data without augmentation; None for the training data.
+      features: gives the outputs of splits.
       k: how many neighbours vote, or several such numbers.
       metric: ``l1``, ``l2`` or ``cosine``.
       weights: ``uniform``, ``distance`` or ``exponential``, see :func:`neighbour_weights`.
       temperature: of exponential weights.
-      output: which of the model's features; all their axes but the first are flattened.
+      output: which of the model's features, see :func:`vision.evaluation.outputs.named`.
       bank_split: where the neighbours come from; None for the training data.
       memory_mib: see :func:`vision.evaluation.knn_search.search`.
 
@@ -109,25 +110,26 @@ def knn(
         raise ValueError(f"k must be one or several different numbers >= 1, got {k}")
     if bank_split is not None and open_split is None:
         raise ValueError("bank_split: there is no other split here")
-    if has_several_labels(eval_set.pipeline.source):
-        raise ValueError("knn needs one label for each image")
     bank_set = None if open_split is None else open_split(bank_split)
+    for each in (eval_set, bank_set or eval_set):
+        check_labels(each.pipeline.source, "knn")
     size = len((bank_set or eval_set).pipeline.source) - (bank_set is None)
     if max(ks) > size:
         raise ValueError(f"k must be in [1, {size}], the size of the bank, got {max(ks)}")
     names = ("accuracy",) if len(ks) == 1 else tuple(f"accuracy_k{each}" for each in ks)
     source = eval_set.pipeline.source
-    queries_of = gathered(eval_set, objective, output)
-    bank_of = None if bank_set is None else gathered(bank_set, objective, output)
-    find = partial(search, metric=metric, memory_mib=memory_mib)
+    features = Features(objective) if features is None else features
+    queries_of = features.of(eval_set, (output,))
+    bank_of = None if bank_set is None else features.of(bank_set, (output,))
 
     def run(state: State) -> Iterator[tuple[str, Value]]:
-        queries, labels = queries_of(state)
+        queries = queries_of(state)
+        bank = queries if bank_of is None else bank_of(state)
+        rows, labels, bank_labels = queries.outputs[output], np.asarray(queries.labels), np.asarray(bank.labels)
         if bank_of is None:
-            bank_labels, found = labels, _among_themselves(find, queries, k=max(ks))
+            found = among_themselves(rows, k=max(ks), metric=metric, memory_mib=memory_mib)
         else:
-            bank, bank_labels = bank_of(state)
-            found = find(queries, bank, k=max(ks))
+            found = search(rows, bank.outputs[output], k=max(ks), metric=metric, memory_mib=memory_mib)
         for name, count in zip(names, ks, strict=True):
             weight = neighbour_weights(found.distance[:, :count], weights, temperature=temperature)
             votes = class_votes(found.rows[:, :count], weight, bank_labels, source.num_classes)
@@ -136,9 +138,9 @@ def knn(
     return Evaluator(run, names, source.class_names)
 
 
-def _among_themselves(find: Callable[..., Neighbours], rows: np.ndarray, *, k: int) -> Neighbours:
-    """The nearest of each row among the others."""
-    found = find(rows, rows, k=k + 1)
+def among_themselves(rows: np.ndarray, *, k: int, metric: Metric, memory_mib: float = 1024.0) -> Neighbours:
+    """Returns the nearest of each row among the others; see :func:`vision.evaluation.knn_search.search`."""
+    found = search(rows, rows, k=k + 1, metric=metric, memory_mib=memory_mib)
     other = found.rows != np.arange(len(rows))[:, None]
     other[other.all(axis=1), -1] = False  # where equal rows have pushed the row itself out
     return Neighbours(found.distance[other].reshape(-1, k), found.rows[other].reshape(-1, k))

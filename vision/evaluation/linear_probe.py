@@ -1,24 +1,21 @@
 """Linear probe: how well a linear classifier does on frozen features."""
 
-import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vision.errors import UserError
 from vision.evaluation.base import EvalSet, Evaluator, State, Value
 from vision.evaluation.features import Features
-from vision.evaluation.outputs import MEAN, Gathered, check_labels
-from vision.evaluation.probe_training import View, order_of_batches, score, train
+from vision.evaluation.outputs import check_labels
+from vision.evaluation.probe_training import order_of_batches, score, train
+from vision.evaluation.probe_views import columns, probed
 from vision.evaluation.stratify import equal, proportional
 from vision.objectives.base import Objective
 
 LEARNING_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
-BLOCKS = (1, 4)
-_PATCHES = f"patch_tokens{MEAN}"
 _SUBSET, _VALIDATION, _ORDER = range(3)  # what is drawn from the seed
 
 
@@ -79,8 +76,8 @@ def linear_probe(
       ValueError: an option that cannot be, images without one label each, or nothing left to choose by.
       UserError: the model has no such blocks or output.
     """
-    shape = _Shape(features.outputs or {}, blocks, average_pool, output)
-    grid = list(product(range(len(shape.views)), range(len(learning_rates))))
+    names, inputs = probed(features.outputs or (), blocks=blocks, average_pool=average_pool, output=output)
+    grid = list(product(range(len(inputs)), range(len(learning_rates))))
     if not learning_rates or min(learning_rates) <= 0 or len(set(learning_rates)) < len(learning_rates):
         raise ValueError(f"learning_rates must be different numbers > 0, got {learning_rates}")
     if steps < 1 or train_batch_size < 1:
@@ -111,8 +108,8 @@ def linear_probe(
             f"validation_fraction {validation_fraction:g} of {labelled} examples leaves none to choose one of "
             f"{len(grid)} classifiers by; set it or validation_split, or one learning rate, blocks and average_pool"
         )
-    test_of, train_of = features.of(eval_set, shape.names), features.of(train_set, shape.names)
-    validation_of = None if validation_set is None else features.of(validation_set, shape.names)
+    test_of, train_of = features.of(eval_set, names), features.of(train_set, names)
+    validation_of = None if validation_set is None else features.of(validation_set, names)
 
     def run(state: State) -> Iterator[tuple[str, Value]]:
         gathered = train_of(state)
@@ -120,9 +117,10 @@ def linear_probe(
         rows = _labelled(labels, label_fraction, examples_per_class, seed)
         kept = np.zeros(0, int)
         if held_out:
-            kept = rows[proportional(labels[rows], round(validation_fraction * len(rows)), seed=(seed, _VALIDATION))]
+            count = max(round(validation_fraction * len(rows)), 1)
+            kept = rows[proportional(labels[rows], count, seed=(seed, _VALIDATION))]
         rows = np.setdiff1d(rows, kept)
-        whole, views = shape.columns(gathered)
+        whole, views = columns(gathered, names, inputs)
         batch = min(train_batch_size, len(rows))
         params = train(
             jnp.asarray(whole[rows]),
@@ -140,17 +138,17 @@ def linear_probe(
         best = grid[0]
         if chosen_by:
             given = None if validation_of is None else validation_of(state)
-            part = (whole[kept], labels[kept]) if given is None else (shape.columns(given)[0], given.labels)
+            part = (whole[kept], labels[kept]) if given is None else (columns(given, names, inputs)[0], given.labels)
             validation = scores_on(*part)
             loss = np.where(np.isfinite(validation.loss), validation.loss, np.inf)
             best = min(grid, key=lambda one: (-validation.accuracy[one], loss[one]))
         test = test_of(state)
-        yield "accuracy", float(scores_on(shape.columns(test)[0], test.labels).accuracy[best])
+        yield "accuracy", float(scores_on(columns(test, names, inputs)[0], test.labels).accuracy[best])
         if chosen_by:
             yield "validation_accuracy", float(validation.accuracy[best])
         yield "learning_rate", float(learning_rates[best[1]])
-        yield "blocks", float(shape.views[best[0]][0])
-        yield "average_pool", float(shape.views[best[0]][1])
+        yield "blocks", float(inputs[best[0]].blocks)
+        yield "average_pool", float(inputs[best[0]].average_pool)
 
     which = ("learning_rate", "blocks", "average_pool")
     metrics = ("accuracy", "validation_accuracy") if chosen_by else ("accuracy",)
@@ -163,47 +161,3 @@ def _labelled(labels: np.ndarray, fraction: float | None, each: int | None, seed
         count = max(round(fraction * len(labels)), 1)
         return proportional(labels, count, seed=(seed, _SUBSET), at_least=1)
     return np.arange(len(labels)) if each is None else equal(labels, each, seed=(seed, _SUBSET))
-
-
-class _Shape:
-    """Which outputs are probed, and which columns of them each classifier sees."""
-
-    def __init__(
-        self,
-        outputs: Collection[str],
-        blocks: tuple[int, ...] | None,
-        average_pool: tuple[bool, ...] | None,
-        output: str | None,
-    ):
-        tokens = sorted(name for name in outputs if re.fullmatch(r"block\d+/class_token", name))
-        if output is not None or not tokens:
-            if blocks is not None or average_pool is not None:
-                why = "output is one of the model's own" if output is not None else "the model has no class tokens"
-                raise ValueError(f"blocks and average_pool: {why}")
-            self.names: tuple[str, ...] = (output or "pre_logits",)
-            self.views = [(0, False)]
-            return
-        blocks = tuple(number for number in BLOCKS if number <= len(tokens)) if blocks is None else blocks
-        average_pool = (False, True) if average_pool is None else average_pool
-        if not blocks or not average_pool or len(set(blocks)) < len(blocks) or len(set(average_pool)) < len(average_pool):
-            raise ValueError(f"blocks and average_pool must be different values, got {blocks} and {average_pool}")
-        if min(blocks) < 1 or max(blocks) > len(tokens):
-            raise UserError(f"blocks must be in [1, {len(tokens)}], as many as the model has, got {blocks}")
-        # The blocks end where the patch tokens begin, so that every classifier's columns lie side by side.
-        self.names = (*tokens[-max(blocks) :], *((_PATCHES,) if True in average_pool else ()))
-        self.views = [(number, pooled) for number in blocks for pooled in average_pool]
-
-    def columns(self, gathered: Gathered) -> tuple[np.ndarray, tuple[View, ...]]:
-        """Returns all features side by side and the views of them."""
-        whole = np.concatenate([gathered.outputs[name] for name in self.names], axis=1)
-        if not np.isfinite(whole).all():
-            raise UserError("linear_probe: the features are not finite")
-        if self.views == [(0, False)]:
-            return whole, (View(0, whole.shape[1], 0),)
-        patches = gathered.outputs[_PATCHES].shape[1] if _PATCHES in self.names else 0
-        middle = whole.shape[1] - patches
-        width = gathered.outputs[self.names[0]].shape[1]
-        return whole, tuple(
-            View(middle - number * width, middle + pooled * patches, 2 * number + pooled)
-            for number, pooled in self.views
-        )

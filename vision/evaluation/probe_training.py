@@ -10,23 +10,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
+from vision.evaluation.probe_views import View
+
 MOMENTUM = 0.9
 INITIAL_STD = 0.01
 _LOGITS = 2**21  # held at once
-
-
-class View(NamedTuple):
-    """The columns of the features that some classifiers see.
-
-    Attributes:
-      first: column.
-      end: column after the last.
-      number: what their initial weights are drawn from.
-    """
-
-    first: int
-    end: int
-    number: int
 
 
 class Linear(NamedTuple):

@@ -18,8 +18,13 @@ from vision.models.interface import ImageShape, Model
 from vision.models.precision import FLOAT32
 from vision.models.scanning import unstack_blocks
 
-COLLECTIONS = "extra/collections/"
-AVERAGE = "extra/ema/"
+# Where a checkpoint keeps parameters and collections of its model: averages first, then what the optimizer trains.
+AVERAGES = (
+    ("extra/teacher/backbone/", "extra/teacher_collections/backbone/"),
+    ("extra/ema/backbone/", "extra/collections/"),
+    ("extra/ema/", "extra/collections/"),
+)
+TRAINED = (("params/backbone/", "extra/collections/"), ("params/", "extra/collections/"))
 
 
 class Saved(NamedTuple):
@@ -45,18 +50,27 @@ def model_arrays(
 ) -> dict[str, np.ndarray]:
     """Returns the model's arrays of a checkpoint by the paths of :func:`vision.interop.trees.flat`.
 
+    Of a self-supervised run these are the backbone's, without the heads that training needs.
+
     Args:
       arrays: by the checkpoint's paths, which begin with ``params``, ``extra`` and ``opt_state``.
-      average: take the exponential moving average of the parameters where there is one, as evaluations do.
+      average: take the exponential moving average of the parameters where there is one, a teacher for instance, as
+        evaluations do.
       note: told when it is taken.
     """
-    params = {path: array for path, array in arrays.items() if path.startswith("params/")}
-    averaged = {path: arrays[there] for path in params if (there := AVERAGE + path.removeprefix("params/")) in arrays}
-    if average and averaged.keys() == params.keys() and params:
-        note("taken: the moving average of the parameters, which evaluations use too")
-        params = {path: array.astype(params[path].dtype) for path, array in averaged.items()}
-    others = {path.removeprefix(COLLECTIONS): each for path, each in arrays.items() if path.startswith(COLLECTIONS)}
-    return params | others
+    there = lambda prefix: any(path.startswith(prefix) for path in arrays)  # noqa: E731
+    own, collections = next((pair for pair in TRAINED if there(pair[0])), TRAINED[-1])
+    trained = {path.removeprefix(own): array for path, array in arrays.items() if path.startswith(own)}
+    taken = trained
+    for prefix, beside in AVERAGES if average else ():
+        averaged = {path: arrays[prefix + path] for path in trained if prefix + path in arrays}
+        if averaged.keys() == trained.keys() and trained:
+            note("taken: the moving average of the parameters, which evaluations use too")
+            taken = {path: array.astype(trained[path].dtype) for path, array in averaged.items()}
+            collections = beside
+            break
+    others = {path.removeprefix(collections): each for path, each in arrays.items() if path.startswith(collections)}
+    return {f"params/{path}": array for path, array in taken.items()} | others
 
 
 def model_of(

@@ -99,9 +99,10 @@ def sinkhorn_knopp(
       temperature: of the teacher.
       iterations: how often.
     """
-    scaled = logits.astype(jnp.float32) / temperature
-    highest = jnp.max(jnp.where(valid[:, None] > 0, scaled, -jnp.inf))
-    q = jnp.exp(scaled - jax.lax.stop_gradient(jnp.where(jnp.isfinite(highest), highest, 0.0))) * valid[:, None]
+    counts = valid[:, None] > 0
+    scaled = jnp.where(counts, logits.astype(jnp.float32) / temperature, -jnp.inf)
+    highest = jnp.max(scaled)
+    q = jnp.exp(scaled - jnp.where(jnp.isfinite(highest), highest, 0.0))
     rows, prototypes = jnp.maximum(jnp.sum(valid), 1.0), logits.shape[1]
     q = q / jnp.maximum(jnp.sum(q), _TINY)
     for _ in range(iterations):

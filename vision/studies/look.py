@@ -19,6 +19,7 @@ from vision.studies.look_network import Attention, Missing
 from vision.training.pretrained import Pretrained
 
 _NEIGHBOURS = 5
+_BANK, _POINTS = 2000, 1000
 _AGREEMENT_OVER = 10
 _MIXING_BLOCKS = 3
 
@@ -35,8 +36,8 @@ class Look:
       block: whose attention is shown; None for the last.
       keep: share of the attention that its mask keeps.
       threshold: of the foreground, see :func:`vision.analysis.patch_pca.foreground`.
-      bank: how many training examples neighbours are looked for in.
-      points: how many examples stand on the plane.
+      bank: how many training examples neighbours are looked for in; None for what is soon computed, at most 2000.
+      points: how many examples stand on the plane; None for what is soon computed, at most 1000.
     """
 
     pretrained: Pretrained
@@ -46,8 +47,8 @@ class Look:
     block: int | None = None
     keep: float = 0.6
     threshold: float = 0.0
-    bank: int = 2000
-    points: int = 1000
+    bank: int | None = None
+    points: int | None = None
 
     @cached_property
     def attention(self) -> Attention:
@@ -121,7 +122,7 @@ def _patch_pca(look: Look) -> Picture:
 
 
 def _tsne(look: Look) -> Picture:
-    sample = _data(look.of_run().held_out, look.points)
+    sample = _data(look.of_run().held_out, look.points or look_network.affordable(look.pretrained, _POINTS))
     embeddings = look_network.embed(look.pretrained, sample.images)
     points = tsne(embeddings)
     numbers: dict[str, float] = {"examples": float(len(points))}
@@ -171,7 +172,8 @@ def _mixing(look: Look) -> Picture:
 
 
 def _neighbours(look: Look) -> Picture:
-    bank, sample = _data(look.of_run().training, look.bank), look.sample
+    most = look.bank or look_network.affordable(look.pretrained, _BANK)
+    bank, sample = _data(look.of_run().training, most), look.sample
     k = min(_NEIGHBOURS, len(bank.images))
     ours, theirs = (look_network.embed(look.pretrained, each.images) for each in (sample, bank))
     pixels = [each.images.reshape(len(each.images), -1).astype(np.float32) / 255 for each in (sample, bank)]

@@ -52,7 +52,7 @@ def host_part_of(pretrained: Pretrained) -> HostPart:
 
 
 def of_files(paths: Sequence[Path], part: HostPart, *, most: int) -> tuple[Sample, list[tuple[Path, str]]]:
-    """Returns the first ``most`` images that decode, and the files before them that do not, with the reason.
+    """Returns ``most`` images spread evenly over files, and those of them that do not decode, with the reason.
 
     Raises:
       UserError: none decodes.
@@ -60,17 +60,20 @@ def of_files(paths: Sequence[Path], part: HostPart, *, most: int) -> tuple[Sampl
     images: list[np.ndarray] = []
     names: list[str] = []
     broken: list[tuple[Path, str]] = []
-    for path in paths:
-        if len(images) == most:
-            break
+    for path in (paths[position] for position in _spread(len(paths), most)):
         try:
             images.append(part(path.read_bytes(), visit=0, index=0))
             names.append(path.name)
         except (DecodeError, OSError) as error:
             broken.append((path, str(error)))
     if not images:
-        raise UserError(f"none of {len(paths)} images decodes, the first: {broken[0][0]}: {broken[0][1]}")
-    return Sample(np.stack(images), tuple(names), None, (), f"{len(images)} files"), broken
+        raise UserError(f"none of {len(broken)} images decodes, the first: {broken[0][0]}: {broken[0][1]}")
+    where = f"{len(images)} of {len(paths)} files" if len(images) < len(paths) else f"{len(images)} files"
+    return Sample(np.stack(images), tuple(names), None, (), where), broken
+
+
+def _spread(count: int, most: int) -> list[int]:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
 
 
 def choose_images(
@@ -84,8 +87,8 @@ def choose_images(
     if places:
         paths = find_images(places)
         sample, broken = of_files(paths, part, most=most)
-        if len(paths) > len(sample.images) + len(broken):
-            note(f"the first {len(sample.images)} of {len(paths)} images are taken (--count)")
+        if len(paths) > most:
+            note(f"{most} of {len(paths)} images are taken, spread evenly (--count)")
         return sample, broken
     if data is None:
         raise UserError("these weights are no run with data of its own: give --images")
@@ -127,7 +130,7 @@ class RunData(NamedTuple):
         data = self.config["data"]
         opener = Opener(data["name"], data.get("data_dir"), data.get("label"), data.get("on_error", "error"), self.note)
         source = usable(opener(split), self.part, opener.on_error, self.note)
-        positions = np.unique(np.linspace(0, len(source) - 1, min(len(source), most)).round().astype(int))
+        positions = np.array(_spread(len(source), most))
         arrays = columns(source, self.part, positions, np.zeros_like(positions))
         labels = arrays.get("label")
         if labels is not None and (labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer)):

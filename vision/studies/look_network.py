@@ -13,11 +13,14 @@ import numpy as np
 from vision.analysis import filters
 from vision.analysis.attention_distance import mean_attention_distance, patch_distances
 from vision.analysis.attention_maps import attention_to_patches
+from vision.models.cost import multiply_adds
 from vision.models.interface import Model
 from vision.models.patches import patch_grid
 from vision.training.pretrained import Pretrained
 
 _SMALL = 64**2  # pixels; of larger images fewer are computed at a time
+_AFFORDABLE = 2.5e11  # multiplications with additions: some seconds on two cores
+_LEAST = 100  # examples, whatever they cost
 _FIRST_CONVOLUTIONS = (("stem",), ("conv_0",), ("block00", "conv1"))
 _FIRST_DENSE = ("hidden_0", "head")
 
@@ -82,12 +85,8 @@ def patch_features(pretrained: Pretrained, images: np.ndarray) -> tuple[str, np.
     """
     model, grid = pretrained.model, grid_of(pretrained)
     spec = jax.ShapeDtypeStruct((1, *pretrained.image_shape), jnp.float32)
-    shapes = jax.eval_shape(
-        lambda params, collections, x: model.apply(params, collections, x, keys=None, train=False)[1],
-        pretrained.params,
-        pretrained.collections,
-        spec,
-    )
+    apply = partial(model.apply, keys=None, train=False)
+    shapes = jax.eval_shape(apply, pretrained.params, pretrained.collections, spec)[1]
     blocks = sorted((name for name in shapes if re.fullmatch(r"block\d+", name)), key=lambda name: int(name[5:]))
     for name in ("patch_tokens", *reversed(blocks), "stem"):
         shape = shapes[name].shape if name in shapes else ()
@@ -106,6 +105,14 @@ def embed(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
     """Returns the feature ``pre_logits`` of uint8 images, float32 ``[n, width]``."""
     found = run(pretrained, images, partial(_feature, "pre_logits"))
     return found.reshape(len(images), -1)
+
+
+def affordable(pretrained: Pretrained, most: int) -> int:
+    """Returns how many examples can be embedded in some seconds on two cores, from 100 to ``most``; nothing is run."""
+    spec = jax.ShapeDtypeStruct((1, *pretrained.image_shape), jnp.float32)
+    apply = partial(pretrained.model.apply, keys=None, train=False)
+    cost = multiply_adds(jax.make_jaxpr(apply)(pretrained.params, pretrained.collections, spec))
+    return min(most, max(_LEAST, int(_AFFORDABLE // max(cost, 1))))
 
 
 def run(

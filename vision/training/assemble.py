@@ -21,6 +21,9 @@ from vision.data.sources import Given
 from vision.errors import ConfigError
 from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet, Evaluator
+from vision.evaluation.feature_files import FeatureFiles
+from vision.evaluation.features import Features
+from vision.evaluation.outputs import MEAN
 from vision.models.interface import Model
 from vision.objectives import OBJECTIVES, WITHOUT_LABELS
 from vision.objectives.base import Objective
@@ -292,23 +295,47 @@ def check_evaluation_shape(experiment: Experiment) -> dict[str, Any]:
         ) from error
 
 
-def make_evaluators(experiment: Experiment, *, split: str | None = None) -> dict[str, Evaluator]:
-    """Returns the config's evaluators by name, on their own splits or all on ``split``."""
+def make_evaluators(
+    experiment: Experiment, *, split: str | None = None, files: FeatureFiles | None = None
+) -> dict[str, Evaluator]:
+    """Returns the config's evaluators by name.
+
+    Args:
+      experiment: the run.
+      split: on which all of them run; None for each one's own.
+      files: where features are kept, of the one state that the evaluators will run on.
+
+    Raises:
+      UserError: a split is not there, or an option cannot be.
+    """
     evaluators: dict[str, Evaluator] = {}
     outputs = check_evaluation_shape(experiment) if experiment.config["evals"] else {}
+    features = Features(experiment.objective, outputs=outputs, files=files)
+    training = experiment.config["data"]["split"]
+    opened: dict[tuple[str | None, int], EvalSet] = {}
+
+    def open_once(name: str, split: str | None) -> EvalSet:
+        """What is one evaluator's split and another's too is there once, and so are its features."""
+        key = split, experiment.config["evals"][name]["batch_size"]
+        if key not in opened:
+            opened[key] = _eval_set(experiment, name, split)
+        return opened[key]
+
     for name, section in experiment.config["evals"].items():
         sharding.check_batch(section["batch_size"], experiment.mesh, 1, where=f"config.evals.{name}.batch_size")
-        if section.get("output", "output") not in outputs:
-            raise ConfigError(
-                f"config.evals.{name}.output: the model has no {section['output']!r}; it has {', '.join(outputs)}"
-            )
+        output = (section.get("output") or "output").removesuffix(MEAN)
+        if output not in outputs:
+            raise ConfigError(f"config.evals.{name}.output: the model has no {output!r}; it has {', '.join(outputs)}")
         function = EVALUATORS[section["name"]]
-        supplied = {"open_split": partial(_open_other, experiment, name)}
+        supplied = {
+            "open_split": lambda other, name=name: open_once(name, training if other is None else other),
+            "features": features,
+        }
         evaluators[name] = call(
             function,
             own(section, eval_section),
             f"config.evals.{name}",
-            eval_set=_eval_set(experiment, name, split or section["split"]),
+            eval_set=open_once(name, split or section["split"]),
             objective=experiment.objective,
             **{key: value for key, value in supplied.items() if key in inspect.signature(function).parameters},
         )
@@ -324,11 +351,6 @@ def _eval_set(experiment: Experiment, name: str, split: str | None) -> EvalSet:
         what=name,
     )
     return EvalSet(pipeline, experiment.inputs.prepare(training=False), masks)
-
-
-def _open_other(experiment: Experiment, name: str, split: str | None) -> EvalSet:
-    """Likewise; None for the training data."""
-    return _eval_set(experiment, name, experiment.config["data"]["split"] if split is None else split)
 
 
 def _initial_shapes(config: Config, objective: Objective, batch_spec: PyTree, key: Any) -> PyTree:

@@ -118,6 +118,7 @@ class _Run:
         self.at_step = at_step
         self.per_dispatch = min([experiment.steps_per_dispatch, self.total, *self._periods()])
         self.results: dict[str, dict[str, float]] = {}
+        self.warnings: dict[str, int] = {}  # what is wrong now, and since which line
         self.in_flight: list[Any] = []
 
     def go(self) -> dict[str, Any]:
@@ -139,6 +140,8 @@ class _Run:
                 folder.write_json(self.path / "environment.json", self.environment)
             self._greet(start.reason)
             self.checkpoints.warm_up(self.state)
+            if not self.step:
+                self._evaluate([name for name, each in config["evals"].items() if each["at_start"]])
             with Interrupt() as interrupt:
                 while self.step < self.total and not self.patience.ended(self.early):
                     self._dispatch()
@@ -223,6 +226,12 @@ class _Run:
     def _write(self) -> None:
         for line in self.meter.lines():
             self.log.scalars(line.step, line.values)
+            warning = self.experiment.objective.warn(
+                {name.removeprefix("train/"): value for name, value in line.values.items()}
+            )
+            if warning and warning not in self.warnings:
+                self.log.note(f"step {line.step}  warning: {warning}")
+            self.warnings = {warning: self.warnings.get(warning, line.step)} if warning else {}
             self.log.advance(line.step, line.values, force=line.step == self.total)
 
     def _evaluate(self, names: list[str]) -> None:
@@ -259,7 +268,7 @@ class _Run:
             "environment": self.environment,
             "window": self.meter.open_window(),
             "early_stopping": self.patience.record() if self.early else None,
-            "num_classes": self.experiment.source.num_classes,
+            "num_classes": getattr(self.experiment.model.module, "num_classes", 0),
             "image_shape": self.experiment.model.image_shape,
         }
         self.checkpoints.save(self.step, self.state, metadata, self._metrics() if self._ranked() else None)
@@ -296,6 +305,8 @@ class _Run:
             self._back_to_the_best()
             result |= {"step": self.step, "stopped_at": stopped_at}
         result |= self.results
+        if self.warnings:
+            result["warnings"] = [f"since step {step}: {text}" for text, step in self.warnings.items()]
         if self.first:
             folder.write_json(self.path / "summary.json", {**result, "complete": True})
             _report(self.path)

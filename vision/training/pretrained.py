@@ -1,6 +1,8 @@
 """A model with its weights, of a run of ours, of an import, or straight from a file; and its evaluation on any data."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -14,7 +16,8 @@ from vision.config.loading import plain
 from vision.data.inputs import open_inputs
 from vision.errors import UserError
 from vision.evaluation import EVALUATORS
-from vision.evaluation.base import EvalSet
+from vision.evaluation.base import EvalSet, Evaluator
+from vision.evaluation.features import Features
 from vision.interop.files import read_weights
 from vision.interop.preprocessing import Preprocessing, override
 from vision.interop.saved import model_of
@@ -132,11 +135,11 @@ def evaluate(
     split: str | None = None,
     data_dir: str | None = None,
     label: str | None = None,
-    evaluator: str | None = None,
+    evaluators: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     batch_size: int = 64,
     note: Note,
-) -> tuple[str, dict[str, float]]:
-    """Returns the evaluator's name and its metrics of a model on any data, prepared as its weights expect.
+) -> dict[str, dict[str, float]]:
+    """Returns the metrics of a model on any data, prepared as its weights expect, by the evaluators' names.
 
     Args:
       pretrained: the model.
@@ -144,7 +147,8 @@ def evaluate(
       split: of the data; None for the held-out one.
       data_dir: folder of prepared TFDS data sets.
       label: the feature that is the label; by default that of the set's own protocol, see :data:`PROTOCOLS`.
-      evaluator: name; by default ``classification``, or ``any_label`` where the protocol asks for it.
+      evaluators: sections as in ``config.evals``; by default ``classification``, or ``any_label`` where the protocol
+        asks for it.
       batch_size: images at a time.
       note: told what people should know.
 
@@ -152,11 +156,11 @@ def evaluate(
       UserError: the data are not there, or have other classes than the model.
     """
     protocol = PROTOCOLS.get(data.split("/")[0].split(":")[0], {})
-    evaluator = evaluator or ("any_label" if protocol else "classification")
-    options = {"among": protocol["among"]} if evaluator == "any_label" and "among" in protocol else {}
-    if evaluator == "classification":
-        options = {"loss": pretrained.loss}
-    section = {"name": evaluator, "batch_size": batch_size, **options}
+    usual = "any_label" if protocol else "classification"
+    sections = {
+        name: _by_default(section, protocol, pretrained, batch_size)
+        for name, section in (evaluators or {usual: {"name": usual}}).items()
+    }
     height, width, channels = pretrained.image_shape
     expected = pretrained.preprocessing
     config = resolve(
@@ -178,33 +182,65 @@ def evaluate(
             "optimizer": {"name": "sgd", "learning_rate": 0.0},
             "duration": {"steps": 1},
             "batch_size": batch_size,
-            "evals": {"evaluation": section},
+            "evals": sections,
         }
     )
     mesh = call(sharding.make_mesh, config["mesh"], "config.mesh")
     sharding.check_batch(batch_size, mesh, 1, where="--batch_size")
     inputs = open_inputs({**config, "data": {**config["data"], "split": split}})
-    classes = pretrained.model.module.num_classes
-    if inputs.source.num_classes != classes:
-        raise UserError(f"{pretrained.name} tells {classes} classes apart, {data} has {inputs.source.num_classes}")
-    pipeline, masks = inputs.evaluation_pipeline(
-        split, batch_size=batch_size, sharding=sharding.batch_sharding(mesh), what="evaluation"
-    )
     note(
         f"{pretrained.name} on {len(inputs.source):,} images of {data}: {height}x{width}, mean {expected.mean}, "
         f"std {expected.std}, crop ratio {expected.crop_ratio:g}, {expected.interpolation} ({expected.source})"
     )
-    eval_set = EvalSet(pipeline, inputs.prepare(training=False), masks)
-    made = call(
-        EVALUATORS[evaluator],
-        own(config["evals"]["evaluation"], eval_section),
-        f"evaluator {evaluator}",
-        eval_set=eval_set,
-        objective=classify(pretrained.model),
-    )
-    placed = jax.device_put((pretrained.params, pretrained.extra), sharding.replicated(mesh))
-    values = dict(made.run(TrainState(0, placed[0], placed[1], ())))
-    return evaluator, {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
+    objective = classify(pretrained.model)
+    params, extra = jax.device_put((pretrained.params, pretrained.extra), sharding.replicated(mesh))
+    image = jax.ShapeDtypeStruct((1, height, width, channels), np.float32)
+    outputs = jax.eval_shape(objective.encode, params, extra, {"image": image})
+
+    @cache
+    def opened(other: str | None) -> EvalSet:
+        pipeline, masks = inputs.evaluation_pipeline(
+            other, batch_size=batch_size, sharding=sharding.batch_sharding(mesh), what="evaluation"
+        )
+        return EvalSet(pipeline, inputs.prepare(training=False), masks)
+
+    supplied = {
+        "open_split": lambda other: opened(config["data"]["split"] if other is None else other),
+        "features": Features(objective, outputs=outputs),
+    }
+    state = TrainState(0, params, extra, ())
+    made: dict[str, Evaluator] = {}
+    result: dict[str, dict[str, float]] = {}
+    for name, section in config["evals"].items():
+        function = EVALUATORS[section["name"]]
+        asked = {key: value for key, value in supplied.items() if key in signature(function).parameters}
+        classes = pretrained.model.module.num_classes
+        if "features" not in asked and inputs.source.num_classes != classes:
+            raise UserError(f"{pretrained.name} tells {classes} classes apart, {data} has {inputs.source.num_classes}")
+        made[name] = call(
+            function,
+            own(section, eval_section),
+            f"evaluator {name}",
+            eval_set=opened(split),
+            objective=objective,
+            **asked,
+        )
+    for name, evaluator in made.items():
+        values = dict(evaluator.run(state))
+        result[name] = {metric: value for metric, value in values.items() if not isinstance(value, np.ndarray)}
+    return result
+
+
+def _by_default(
+    section: Mapping[str, Any], protocol: Mapping[str, Any], pretrained: Pretrained, batch_size: int
+) -> dict[str, Any]:
+    """A section with what the data's protocol and the weights say of its evaluator."""
+    known: dict[str, Any] = {}
+    if section["name"] == "any_label" and "among" in protocol:
+        known = {"among": protocol["among"]}
+    if section["name"] == "classification":
+        known = {"loss": pretrained.loss}
+    return {**known, **section, "batch_size": batch_size}
 
 
 def _shape_of_run(metadata: Mapping[str, Any]) -> ImageShape:

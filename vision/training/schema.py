@@ -27,7 +27,7 @@ from vision.training.sharding import TacticRule
 from vision.training.step import OnNonFinite
 
 Section = Mapping[str, Any]
-RESERVED = ("train", "speed", "workdir", "step", "steps", "complete")
+RESERVED = ("train", "speed", "workdir", "step", "steps", "complete", "warnings")
 
 
 def experiment(
@@ -161,8 +161,10 @@ def layerwise_section(*, decay: float, layers: tuple[str, ...], factors: tuple[t
     """Learning rates that fall by ``decay`` from each layer to the one below; see ``rules.layerwise_rules``."""
 
 
-def eval_section(*, split: str | None = None, every: Duration | None = None, batch_size: int = 512) -> None:
-    """What every evaluator has: its split, and how often it runs (always at the end).
+def eval_section(
+    *, split: str | None = None, every: Duration | None = None, at_start: bool = False, batch_size: int = 512
+) -> None:
+    """What every evaluator has: its split, and how often it runs (always at the end, and ``at_start`` before step 1).
 
     Without a split it is the held-out one: the first there is of validation, val, valid and test.
     """
@@ -296,7 +298,7 @@ def _eval(section: Section, path: str) -> dict[str, Any]:
         section,
         path,
         kind="evaluator",
-        provided=("eval_set", "objective", "open_split"),
+        provided=("eval_set", "objective", "open_split", "features"),
         common=eval_section,
     )
 

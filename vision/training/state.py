@@ -74,7 +74,10 @@ def create(
     # A weakly typed leaf, such as the logarithm of a Python float, would make the second step another program.
     params, extra = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), objective.init(key, batch_spec))
     if given is not None:
-        params = _overlaid(params, given.params)
+        if "backbone" in params:  # a model within an objective of its own parameters
+            params = {**params, "backbone": _overlaid(params["backbone"], given.params)}
+        else:
+            params = _overlaid(params, given.params)
         extra = {**extra, "collections": _overlaid(extra["collections"], given.collections)}
         extra = objective.start(params, extra)
     return TrainState(jnp.zeros((), jnp.int32), params, extra, optimizer.init(params))
