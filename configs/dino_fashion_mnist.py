@@ -11,7 +11,7 @@ def get_config(size: str = "quick") -> ConfigDict:
         "name": "fashion_mnist",
         "views": {
             "global": (_view(28, (0.4, 1.0)), _view(28, (0.4, 1.0))),
-            "local": (_view(14, (0.1, 0.4)),) * 4,
+            "local": (_view(14, (0.1, 0.4)),) * 2,
         },
         "mean": (0.286,),
         "std": (0.353,),
@@ -55,7 +55,7 @@ def get_config(size: str = "quick") -> ConfigDict:
         ),
     }
     knn = {"name": "knn", "k": 20, "metric": "cosine", "weights": "exponential", "split": "test"}
-    config.evals = {"knn": {**knn, "every": {"epochs": 1}, "batch_size": 1000}}
+    config.evals = {"knn": {**knn, "every": {"epochs": 1}, "at_start": True, "batch_size": 1000}}
     config.checkpoint = {"every": {"epochs": 1}, "keep": 2}
     config.logging = {"every": {"steps": 20}}
     return config

@@ -47,19 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     program.prepare_jax()
     from vision.analysis.gallery import Picture, write_page
     from vision.studies.look import Look, check_names, draw
-    from vision.studies.look_data import choose_images, data_of_run, host_part_of
-    from vision.training.fit import FITTED
+    from vision.studies.look_data import RunData, choose_images, config_of_run, host_part_of
 
     def note(text: str) -> None:
         print(text, file=sys.stderr)
 
     names = check_names([name for name in args.pictures.split(",") if name])
     args.weights = args.weights or args.workdir
-    if (Path(args.weights) / FITTED).is_file():
-        raise UserError(f"{args.weights} is a fitted estimator, and pictures are of networks")
+    config = config_of_run(args.weights)
     pretrained = pretrained_of(args)
     part = host_part_of(pretrained)
-    data = data_of_run(args.weights, part, note)
+    data = RunData(config, part, note) if config else None
     sample, broken = choose_images(args.images, data, part, most=args.count, note=note)
     for path, reason in broken:
         note(f"{path}: {reason}")

@@ -95,6 +95,8 @@ def tiny(spec: str, *, batch_size: int, shallow: bool = False):
             model["hidden_sizes"] = (64, 64)  # eight devices would hold 4096 x 25088 weights eight times
     if shallow and "depth" in model:
         model["depth"] = 2
+    if shallow and "decoder_depth" in config["objective"]:
+        config["objective"]["decoder_depth"] = 1
     if shallow and "stage_sizes" in model:
         model["stage_sizes"] = (1, 1)
         if "widths" in model:

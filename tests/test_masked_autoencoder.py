@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import mesh_of
 
 from tools.golden_cases import weights
 from vision import models
 from vision.objectives.masked_autoencoder import masked_autoencoder, num_kept, patch_targets, random_order
+from vision.training.accumulate import loss_and_gradients
+from vision.training.sharding import batch_sharding
 
 MODULE = importlib.import_module("vision.objectives.masked_autoencoder")  # the package has the function by this name
 TINY = {"width": 16, "depth": 1, "num_heads": 2, "mlp_dim": 64, "patch_size": 4, "positions": "sincos2d"}
@@ -222,6 +225,30 @@ def test_encoding_uses_all_patches():
     )
     assert features["patch_tokens"].shape == (2, 9, 16)
     np.testing.assert_array_equal(features["output"], features["class_token"])
+
+
+@functools.cache
+def gradients(microbatches, devices):
+    objective = masked_autoencoder(build(dropout=0.2), **DECODER)
+    batch = {"image": jax.random.normal(jax.random.key(8), (32, *SHAPE))}
+    batch, keys = jax.device_put((batch, jax.random.split(jax.random.key(9), 32)), batch_sharding(mesh_of(devices)))
+
+    @jax.jit
+    def run(params, batch, keys):
+        extra = {"collections": {}}
+        return loss_and_gradients(objective, params, extra, batch, keys, jnp.int32(0), microbatches=microbatches)[:2]
+
+    return jax.device_get(run(drawn_params(), batch, keys))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("microbatches", "devices"), [(4, 1), (1, 8), (4, 8)])
+def test_gradients_are_the_same_in_parts_and_on_eight_devices(microbatches, devices):
+    (loss, whole), (other, parts) = gradients(1, 1), gradients(microbatches, devices)
+    assert float(other) == pytest.approx(float(loss), rel=1e-6)
+    size = max(np.abs(leaf).max() for leaf in jax.tree.leaves(whole))
+    for one, two in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        assert np.abs(one - two).max() < 5e-6 * size
 
 
 def test_a_model_without_a_class_token_is_decoded_from_patches_alone():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import mesh_of
 
 from vision import models
 from vision.data import augment
@@ -18,6 +19,8 @@ from vision.data.augment.two_views import (
 )
 from vision.models.projection_mlp import ProjectionMlp
 from vision.objectives.simclr import nt_xent, simclr
+from vision.training.accumulate import loss_and_gradients
+from vision.training.sharding import batch_sharding
 
 BATCH = 6
 SPEC = {"global": jax.ShapeDtypeStruct((BATCH, 2, 4, 4, 1), jnp.float32)}
@@ -137,6 +140,25 @@ def test_evaluation_leaves_statistics_alone_and_needs_no_head():
     features = objective.encode({**params, "head": {}}, extra, {"image": jnp.asarray(VIEWS[:, 0])})
     np.testing.assert_array_equal(features["output"], features["pre_logits"])
     assert features["output"].shape == (BATCH, 8)
+
+
+@pytest.mark.slow
+def test_eight_devices_hold_all_views_against_each_other_and_share_batch_statistics():
+    objective, params, extra, _ = built()
+    views = jax.random.normal(jax.random.key(7), (16, *VIEWS.shape[1:]))
+
+    @jax.jit
+    def run(batch, keys):
+        return loss_and_gradients(objective, params, extra, batch, keys, jnp.int32(0), microbatches=1)
+
+    def on(devices):
+        keys = jax.random.split(jax.random.key(2), 16)
+        return jax.device_get(run(*jax.device_put(({"global": views}, keys), batch_sharding(mesh_of(devices)))))
+
+    for one, eight in zip(on(1), on(8), strict=True):
+        size = max(np.abs(leaf).max() for leaf in jax.tree.leaves(one))
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
+            assert np.abs(a - b).max() < 5e-6 * size
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ class FeatureFiles:
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as saved:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 array, key = saved["array"], str(saved["key"])
         except MemoryError:  # says nothing about the file
             raise

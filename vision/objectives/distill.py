@@ -134,9 +134,10 @@ def distill(
             variables = dict(head.init(own, jnp.zeros((1, output.shape[-1]), output.dtype)))
             params[name], head_collections[name] = variables.pop("params"), variables
         extra = {"collections": collections, "head_collections": head_collections}
-        extra["centres"] = {name: jnp.zeros((num_prototypes,), jnp.float32) for name in ("views", "patches")}
-        if not patch_weight:
-            del extra["centres"]["patches"]
+        centred_ones = ("views", "patches") if patch_weight else ("views",)
+        extra["centres"] = {name: jnp.zeros((num_prototypes,), jnp.float32) for name in centred_ones}
+        if centering != "centre":
+            extra["centres"] = {}
         return params, start(params, {**extra, "teacher": None, "teacher_collections": None})
 
     def start(params, extra):
@@ -194,21 +195,22 @@ def distill(
         masked = {"which": which, "places": found.places, "valid": found.valid}
         return masked, {"masks": both.reshape(-1, both.shape[-1])}
 
-    def targets_of(logits, valid, centre, temperature):
-        """Distributions over prototypes, and the centre after them; both over the global batch."""
+    def targets_of(logits, valid, centres, name, temperature):
+        """Distributions over prototypes, and the centre after them where there is one; over the global batch."""
         rows = jax.lax.stop_gradient(logits.astype(jnp.float32)).reshape(-1, logits.shape[-1])
         counts = valid.reshape(-1)
         if centering == "sinkhorn_knopp":
-            return sinkhorn_knopp(rows, counts, temperature=temperature).reshape(logits.shape), centre
+            return sinkhorn_knopp(rows, counts, temperature=temperature).reshape(logits.shape), centres
+        centre = centres.get(name, jnp.zeros(logits.shape[-1]))
         target = centred(rows, centre, temperature=temperature).reshape(logits.shape)
         if centering == "none":
-            return target, centre
-        return target, moved_centre(centre, rows, counts, momentum=centre_momentum)
+            return target, centres
+        return target, {**centres, name: moved_centre(centre, rows, counts, momentum=centre_momentum)}
 
     def loss(params, outputs, extra, batch, step):
-        temperature, centres = temperature_at(step), dict(extra["centres"])
-        teacher = outputs["teacher"]
-        target, centres["views"] = targets_of(teacher, jnp.ones(teacher.shape[:2]), centres["views"], temperature)
+        temperature, teacher = temperature_at(step), outputs["teacher"]
+        every = jnp.ones(teacher.shape[:2])
+        target, centres = targets_of(teacher, every, extra["centres"], "views", temperature)
         of_views = view_loss(outputs["student"], target, temperature=student_temperature)
         total, parts = of_views, {"distillation_loss": of_views, "teacher_temperature": jnp.asarray(temperature)}
         if koleo_weight:
@@ -216,7 +218,7 @@ def distill(
             total = total + koleo_weight * parts["koleo_loss"]
         if patch_weight:
             patches, valid = outputs["teacher_patches"], outputs["valid"]
-            wanted, centres["patches"] = targets_of(patches, valid, centres["patches"], temperature)
+            wanted, centres = targets_of(patches, valid, centres, "patches", temperature)
             parts["patch_loss"] = patch_loss(
                 outputs["student_patches"], wanted, valid, temperature=student_temperature, crops=2
             )

@@ -58,7 +58,7 @@ def masked_autoencoder(
         raise ValueError("normalise_pixels needs a model with a patch_size of more than one pixel")
     if model.image_shape is not None:
         num_kept(model.image_shape, model.module.patch_size, mask_ratio)
-    patch_size, types = model.module.patch_size, {"dtype": model.precision.compute}
+    patch_size = model.module.patch_size
 
     def decoder(image_shape):
         return MaskedDecoder(
@@ -67,8 +67,8 @@ def masked_autoencoder(
             width=decoder_width,
             depth=decoder_depth,
             num_heads=decoder_num_heads,
+            dtype=model.precision.compute,
             param_dtype=model.precision.params,
-            **types,
         )
 
     def init(key, batch_spec):

@@ -18,7 +18,7 @@ def of_views(
     *,
     salt: int,
     **inputs: Any,
-) -> tuple[Float[Array, "batch views width"], Features, Variables]:
+) -> tuple[Float[Array, "batch views features"], Features, Variables]:
     """Returns output and features of every view, ``[batch, views, ...]``, and the collections.
 
     All views of one size are one batch for the backbone, and for its batch statistics. Rows go by the image, then by

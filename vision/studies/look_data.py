@@ -144,10 +144,16 @@ class RunData(NamedTuple):
         return Sample(arrays["image"], names, labels, class_names, where)
 
 
-def data_of_run(path: str, part: HostPart, note: Note) -> RunData | None:
-    """Returns the data of a run's folder; None where weights are no run."""
+def config_of_run(path: str) -> Mapping[str, Any] | None:
+    """Returns the config of a run's folder; None where weights are no run.
+
+    Raises:
+      UserError: the run is the fit of an estimator.
+    """
     file = Path(path) / "config.json"
     if not file.is_file():
         return None
     config = plain(read_json(file))
-    return RunData(config, part, note) if (config.get("data") or {}).get("name") else None
+    if "estimator" in config:
+        raise UserError(f"{path} is a fitted estimator, and these pictures are of networks")
+    return config

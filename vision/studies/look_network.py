@@ -1,7 +1,6 @@
 """What pictures need of a network: attention, features with places, embeddings, first-layer filters."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from vision.models.interface import Model
 from vision.models.patches import patch_grid
 from vision.training.pretrained import Pretrained
 
+_BATCH = 64
 _SMALL = 64**2  # pixels; of larger images fewer are computed at a time
 _AFFORDABLE = 2.5e11  # multiplications with additions: some seconds on two cores
 _LEAST = 100  # examples, whatever they cost
@@ -60,18 +60,20 @@ def attention(pretrained: Pretrained, images: np.ndarray) -> Attention:
     module, grid = pretrained.model.module, grid_of(pretrained)
     if grid is None or not hasattr(module, "attention_weights"):
         raise Missing(f"{pretrained.name} has no attention between patches")
-    size, depth = module.patch_size, module.depth
-    distances = jnp.asarray(patch_distances(grid, size))
     model = replace(pretrained.model, module=module.clone(attention_weights=True))
-
-    def reduce(features: dict[str, Any]) -> tuple[Any, Any]:
-        blocks = [features[f"block{number:02}/attention"].astype(jnp.float32) for number in range(depth)]
-        maps = [attention_to_patches(each, len(distances), class_token=module.class_token) for each in blocks]
-        reach = [mean_attention_distance(each, distances) for each in blocks]
-        return jnp.stack(maps, axis=1), jnp.stack(reach, axis=1)
-
-    maps, reach = run(pretrained, images, reduce, model=model, batch_size=1)
+    found = [_attention_of(model, *_arguments(pretrained, image[None])) for image in images]
+    maps, reach = (np.concatenate(each) for each in zip(*jax.device_get(found), strict=True))
     return Attention(maps.reshape(*maps.shape[:3], *grid), reach)
+
+
+@partial(jax.jit, static_argnames="model")
+def _attention_of(model: Model, params: Any, collections: Any, images: Any) -> tuple[Any, Any]:
+    module: Any = model.module
+    _, features, _ = model.apply(params, collections, images, keys=None, train=False)
+    weights = [features[f"block{number:02}/attention"].astype(jnp.float32) for number in range(module.depth)]
+    distances = jnp.asarray(patch_distances(patch_grid(images.shape[1:], module.patch_size), module.patch_size))
+    maps = [attention_to_patches(each, len(distances), class_token=module.class_token) for each in weights]
+    return jnp.stack(maps, axis=1), jnp.stack([mean_attention_distance(each, distances) for each in weights], axis=1)
 
 
 def patch_features(pretrained: Pretrained, images: np.ndarray) -> tuple[str, np.ndarray]:
@@ -92,19 +94,36 @@ def patch_features(pretrained: Pretrained, images: np.ndarray) -> tuple[str, np.
         shape = shapes[name].shape if name in shapes else ()
         places = shape[1:3] if len(shape) == 4 else grid if len(shape) == 3 else None
         if places is not None and np.prod(places) > 1:
-            found = run(pretrained, images, partial(_feature, name))
-            return name, found.reshape(len(images), *places, -1)
+            return name, _feature(pretrained, name, images).reshape(len(images), *places, -1)
     raise Missing(f"no feature of {pretrained.name} has places in the image")
-
-
-def _feature(name: str, features: dict[str, Any]) -> Any:
-    return features[name].astype(jnp.float32)
 
 
 def embed(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
     """Returns the feature ``pre_logits`` of uint8 images, float32 ``[n, width]``."""
-    found = run(pretrained, images, partial(_feature, "pre_logits"))
-    return found.reshape(len(images), -1)
+    return _feature(pretrained, "pre_logits", images).reshape(len(images), -1)
+
+
+def _feature(pretrained: Pretrained, name: str, images: np.ndarray) -> np.ndarray:
+    """A batch at a time; the last is filled up, so that one program serves any number of images."""
+    size = _BATCH if images.shape[1] * images.shape[2] <= _SMALL else _BATCH // 8
+    parts = []
+    for start in range(0, len(images), size):
+        chunk = images[start : start + size]
+        filled = np.zeros((size, *images.shape[1:]), np.uint8)
+        filled[: len(chunk)] = chunk
+        parts.append(np.asarray(_feature_of(pretrained.model, name, *_arguments(pretrained, filled)))[: len(chunk)])
+    return np.concatenate(parts)
+
+
+@partial(jax.jit, static_argnames=("model", "name"))
+def _feature_of(model: Model, name: str, params: Any, collections: Any, images: Any) -> Any:
+    return model.apply(params, collections, images, keys=None, train=False)[1][name].astype(jnp.float32)
+
+
+def _arguments(pretrained: Pretrained, pixels: np.ndarray) -> tuple[Any, Any, np.ndarray]:
+    """What a model is applied to: its parameters, and images as it expects them."""
+    mean, std = (np.asarray(each, np.float32) for each in (pretrained.preprocessing.mean, pretrained.preprocessing.std))
+    return pretrained.params, pretrained.collections, (pixels.astype(np.float32) / 255 - mean) / std
 
 
 def affordable(pretrained: Pretrained, most: int) -> int:
@@ -113,34 +132,6 @@ def affordable(pretrained: Pretrained, most: int) -> int:
     apply = partial(pretrained.model.apply, keys=None, train=False)
     cost = multiply_adds(jax.make_jaxpr(apply)(pretrained.params, pretrained.collections, spec))
     return min(most, max(_LEAST, int(_AFFORDABLE // max(cost, 1))))
-
-
-def run(
-    pretrained: Pretrained,
-    images: np.ndarray,
-    of: Callable[[dict[str, Any]], Any],
-    *,
-    model: Model | None = None,
-    batch_size: int | None = None,
-) -> Any:
-    """Returns ``of(features)`` of uint8 images, a batch at a time; the last is filled up, so that one program does."""
-    model, expected = model or pretrained.model, pretrained.preprocessing
-    mean, std = (np.asarray(value, np.float32) for value in (expected.mean, expected.std))
-    small = images.shape[1] * images.shape[2] <= _SMALL
-    size = min(batch_size or (128 if small else 16), len(images))
-
-    @jax.jit
-    def compute(params, collections, pixels):
-        x = (pixels.astype(jnp.float32) / 255 - mean) / std
-        return of(model.apply(params, collections, x, keys=None, train=False)[1])
-
-    parts = []
-    for start in range(0, len(images), size):
-        chunk = images[start : start + size]
-        filled = np.zeros((size, *images.shape[1:]), np.uint8)
-        filled[: len(chunk)] = chunk
-        parts.append(jax.device_get(compute(pretrained.params, pretrained.collections, filled)))
-    return jax.tree.map(lambda *each: np.concatenate(each)[: len(images)], *parts)
 
 
 def first_layer(pretrained: Pretrained) -> tuple[str, np.ndarray]:
