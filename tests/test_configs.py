@@ -25,6 +25,9 @@ from vision.training.schema import resolve
 CONFIGS = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.name != "__init__.py")
 # What stands behind the colon of `configs/x.py:argument`; the first is the default.
 ARGUMENTS = {
+    "dino_fashion_mnist": ("quick", "full"),
+    "dino_resnet18_cifar10": ("solo_learn", "lightly"),
+    "dino_vits16_imagenet": ("vanilla", "boosted"),
     "alexnet_imagenet": ("2012", "torchvision"),
     "convnext_imagenet": ("T", "S", "B", "L"),
     "lenet_mnist": ("5", "5_1998"),

@@ -16,7 +16,7 @@ from vision.data.order import InOrder
 from vision.data.pipeline import make_pipeline
 from vision.data.prepare import make_prepare
 from vision.data.source import ArraySource
-from vision.errors import UserError
+from vision.errors import ConfigError, UserError
 from vision.evaluation.base import EvalSet
 from vision.evaluation.feature_files import FeatureFiles
 from vision.evaluation.features import Features
@@ -184,34 +184,24 @@ def test_files_that_are_there_are_those_of_this_code(tmp_path, monkeypatch):
     assert counted.batches == 3
 
 
-@pytest.fixture(scope="module")
-def experiment():
-    """The digits with a small ViT and every evaluator of features, on splits that they share."""
-    from conftest import tiny
-
-    config = tiny()
-    config.model = {"name": "vit/Ti16", "patch_size": 4, "depth": 2, "width": 24, "num_heads": 2}
-    config.ema = None
+def test_evaluators_of_a_run_share_splits_and_features(tiny_config, monkeypatch, capsys):
     shared = {"split": "test", "batch_size": 120}
-    config.evals = {
-        "near": {"name": "knn", "k": 5, **shared},
-        "near_patches": {"name": "knn", "k": 5, "output": "patch_tokens:mean", **shared},
-        "probe": {"name": "linear_probe", "steps": 3, "train_split": "test[:50%]", **shared},
-        "few": {"name": "few_shot", "shots": (2,), **shared},
-        "found": {"name": "retrieval", **shared},
+    tiny_config.evals = {
+        "near": {"name": "knn", "k": 5, "bank_split": "test[:50%]", **shared},
+        "near_block": {"name": "knn", "k": 5, "bank_split": "test[:50%]", "output": "block00:mean", **shared},
+        "few": {"name": "few_shot", "shots": (2,), "train_split": "test[:50%]", **shared},
+        "found": {"name": "retrieval", "k": (5,), **shared},
     }
-    return assemble(resolve(plain(config)))
-
-
-def test_evaluators_of_a_run_share_splits_and_features(experiment, monkeypatch, capsys):
+    experiment = assemble(resolve(plain(tiny_config)))
+    capsys.readouterr()
     evaluators = make_evaluators(experiment)
-    opened = capsys.readouterr().err
-    assert opened.count(" live on the device") == 3, "test, test[:50%] and the training data"
+    assert capsys.readouterr().err.count(" live on the device") == 2, "each split once"
     now = experiment.init(experiment.constants.keys.init)
-    passes = []
+    passes = {}
 
     def told(split, objective, names):
-        passes.append((len(split.pipeline.source), names))
+        assert len(split.pipeline.source) not in passes
+        passes[len(split.pipeline.source)] = set(names)
         return gathered(split, objective, names)
 
     monkeypatch.setattr("vision.evaluation.features.gathered", told)
@@ -219,12 +209,10 @@ def test_evaluators_of_a_run_share_splits_and_features(experiment, monkeypatch, 
         values = dict(evaluator.run(now))
         assert tuple(values) == evaluator.metrics, name
         assert np.isfinite(list(values.values())).all()
-    sizes = [size for size, _ in passes]
-    assert sorted(sizes) == [180, 360, 1437], "each split once"
-    blocks = {"block00/class_token", "block01/class_token"}  # of 1 block and 4, what a model of two blocks has
-    asked = dict(passes)
-    assert set(asked[360]) == {"pre_logits", "patch_tokens:mean", "block01/class_token"}
-    assert blocks - set(asked[180]) == {"block00/class_token"}
+    assert passes == {360: {"pre_logits", "block00:mean"}, 180: {"pre_logits", "block00:mean"}}
+    tiny_config.evals = {"probe": {"name": "linear_probe", "blocks": (1,), **shared}}
+    with pytest.raises(ConfigError, match="config.evals.probe: no blocks and no average_pool here"):
+        make_evaluators(replace(experiment, config=resolve(plain(tiny_config))))
 
 
 def test_any_weights_are_judged_by_their_features_whatever_their_classes(monkeypatch):

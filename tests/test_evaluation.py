@@ -1,5 +1,7 @@
 """Evaluation counts every example once, whatever the batch size, and agrees with scikit-learn."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,7 @@ from vision.data.source import ArraySource
 from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet
 from vision.evaluation.classification import batch_statistics, metrics
+from vision.evaluation.features import Features
 from vision.objectives import OBJECTIVES
 from vision.objectives.ema import with_ema
 from vision.training.state import TrainState
@@ -41,7 +44,13 @@ def run(name, objective, *, batch_size=16, devices=1, **options):
     pipeline = make_pipeline(source, order, HostPart((4, 4), 1), sharding=sharding, residency="auto")
     masks = tuple(order.mask(step) for step in range(order.num_batches))
     prepare = make_prepare(mean=None, std=None, augmentation=None, channels=1)
-    evaluator = EVALUATORS[name](EvalSet(pipeline, prepare, masks), objective, **options)
+    eval_set = EvalSet(pipeline, prepare, masks)
+    required = {"open_split": lambda split: eval_set, "features": Features(objective)}
+    asked = inspect.signature(EVALUATORS[name]).parameters
+    options |= {
+        key: value for key, value in required.items() if key in asked and asked[key].default is asked[key].empty
+    }
+    evaluator = EVALUATORS[name](eval_set, objective, **options)
     return dict(evaluator.run(state_of(objective)))
 
 

@@ -4,6 +4,7 @@ import functools
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,8 @@ def build(params, name="sgd", **options) -> optax.GradientTransformation:
     full = fill_named(
         OPTIMIZERS, section, "config.optimizer", kind="optimizer", provided=("rate", "decay"), common=optimizer_section
     )
-    return make_optimizer(full, optax.constant_schedule(full["learning_rate"]), params)
+    lengths: dict[str, Any] = {"total_steps": 100, "in_steps": lambda duration, path: 10}
+    return make_optimizer(full, optax.constant_schedule(full["learning_rate"]), params, **lengths)
 
 
 def trajectory(params, gradients, optimizer) -> list:
@@ -226,7 +228,8 @@ def blocks(count: int) -> dict:
 
 def test_layerwise_decay_counts_layers_from_the_head_in_numeric_order():
     params = blocks(12)
-    rules = layerwise_rules(("^embedding/", r"^block_(\d+)/", "^(?:norm|head)/"), 0.5, params, "here")
+    layers = ("^embedding/", r"^block_(\d+)/", "^(?:norm|head)/")
+    rules = layerwise_rules({"layers": layers, "decay": 0.5}, params, "here")
     scale = lambda path: setting(rules, path, "learning_rate_scale", None)  # noqa: E731
     assert scale("head/kernel") == scale("norm/bias") == 1.0
     for block in range(12):  # block_11 is one below the head, block_0 twelve, the embedding thirteen
@@ -260,7 +263,7 @@ def test_layerwise_decay_reaches_the_step_and_a_rule_overrides_it():
 def test_layers_that_make_no_order_are_refused(layers, decay, message):
     with pytest.raises(ConfigError) as caught:
         build(blocks(2), layerwise_decay={"decay": decay, "layers": layers})
-    assert "config.optimizer.layerwise_decay.layers" in str(caught.value)
+    assert f"config.optimizer.layerwise_decay.{'decay' if len(layers) == 1 else 'layers'}" in str(caught.value)
     assert message in str(caught.value)
 
 

@@ -43,6 +43,13 @@ class Inputs:
     part: HostPart
     failures: list[str] = field(default_factory=list)
 
+    @property
+    def evaluation_part(self) -> HostPart:
+        """What the host does to images in evaluations."""
+        data = self.config["data"]
+        size = data["eval_image_size"] or self.part.size
+        return replace(self.part, crop=data["eval_crop"], size=size if isinstance(size, tuple) else (size, size))
+
     def training_pipeline(self, sharding: NamedSharding) -> Pipeline:
         """Returns the endless pipeline of training."""
         data = self.config["data"]
@@ -62,8 +69,7 @@ class Inputs:
         Raises:
           UserError: there is no such split, or it has other classes than the training data.
         """
-        data = self.config["data"]
-        part = replace(self.part, crop=data["eval_crop"])
+        data, part = self.config["data"], self.evaluation_part
         source = self.evaluation_source(split)
         if source.num_classes != self.source.num_classes:
             raise ConfigError(

@@ -283,7 +283,7 @@ def check_evaluation_shape(experiment: Experiment) -> dict[str, Any]:
     Raises:
       ConfigError: augmentations change the size of images, and the model does not take the other.
     """
-    objective, part = experiment.objective, experiment.inputs.part
+    objective, part = experiment.objective, experiment.inputs.evaluation_part
     spec = {"image": jax.ShapeDtypeStruct((1, *part.shape), np.float32)}
     params, extra = experiment.abstract_state.params, experiment.abstract_state.extra
     try:

@@ -134,14 +134,14 @@ def layerwise_rules(section: Mapping[str, Any], params: PyTree, where: str) -> l
     homeless = [path for path in paths if path not in ranks]
     if homeless:
         raise ConfigError(f"{where}.layers: no layer for {', '.join(homeless)}")
-    for position, (pattern, factor) in enumerate(section["factors"]):
+    for position, (pattern, factor) in enumerate(section.get("factors", ())):
         check_pattern(pattern, paths, f"{where}.factors[{position}]")
         if not 0.0 <= factor < math.inf:
             raise ConfigError(f"{where}.factors[{position}]: must be a number >= 0, got {factor}")
     depths = {rank: depth for depth, rank in enumerate(sorted(set(ranks.values())))}
 
     def scale(path: str, rank: tuple[int, int]) -> float:
-        further = [factor for pattern, factor in section["factors"] if re.search(pattern, path)]
+        further = [factor for pattern, factor in section.get("factors", ()) if re.search(pattern, path)]
         return decay ** (len(depths) - 1 - depths[rank]) * math.prod(further)
 
     return [(f"^{re.escape(path)}$", {"learning_rate_scale": scale(path, rank)}) for path, rank in ranks.items()]

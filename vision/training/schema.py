@@ -87,6 +87,7 @@ def data_section(
     label: str | None = None,
     on_error: OnError = "error",
     image_size: int | tuple[int, int] | None = None,
+    eval_image_size: int | tuple[int, int] | None = None,
     channels: Literal[1, 3] | None = None,
     crop: Section = {"name": "center"},
     eval_crop: Section = {"name": "center"},
@@ -111,6 +112,7 @@ def data_section(
       label: the TFDS feature that is the label, where it is not the usual one.
       on_error: what to do about images that cannot be used: stop, or pass over and count.
       image_size: side, or (height, width), that the host brings images to; None for their own, where they share one.
+      eval_image_size: likewise in evaluations, where it differs, as views cut from larger images may be smaller.
       channels: 1 for grey, 3 for colour; None for what the images have.
       crop: the part of an image that the host takes in training, see :data:`vision.data.framing.CROPS`.
       eval_crop: likewise in evaluations.
@@ -266,8 +268,10 @@ def _data(section: Section, path: str) -> dict[str, Any]:
         full["views"] = augment.resolve_views(full["views"], f"{path}.views")
     if full["mix"] is not None:
         full["mix"] = fill_named(MIXES, full["mix"], f"{path}.mix", kind="mix", provided=("distance",))
-    sides = full["image_size"] if isinstance(full["image_size"], tuple) else (full["image_size"],)
-    for key, values in (("image_size", sides), ("repeats", (full["repeats"],)), ("workers", (full["workers"] + 1,))):
+    sizes = {
+        key: full[key] if isinstance(full[key], tuple) else (full[key],) for key in ("image_size", "eval_image_size")
+    }
+    for key, values in (*sizes.items(), ("repeats", (full["repeats"],)), ("workers", (full["workers"] + 1,))):
         if any(value is not None and value < 1 for value in values):
             raise ConfigError(f"{path}.{key}: must be >= {0 if key == 'workers' else 1}, got {full[key]}")
     return full
