@@ -1,51 +1,57 @@
-"""DINO on Fashion-MNIST without its labels."""
+"""DINO on Fashion-MNIST without its labels, on two cores of a CPU: a small ViT, or a small convolutional network.
+
+Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/dino_fashion_mnist.py:quick
+(or :full; FOLDER holds the prepared data set, `fashion_mnist/3.0.1` below it.)
+Expected: NUMBERS
+"""
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
+MODELS: dict[str, dict[str, Any]] = {
+    "quick": {"name": "vit/S16_dino", "patch_size": 7, "width": 96, "depth": 3, "num_heads": 3, "mlp_dim": 384},
+    "full": {
+        "name": "vgg/11_bn",
+        "widths": (32, 64, 128),
+        "block_depths": (1, 1, 1),
+        "grid": 3,
+        "hidden_sizes": (),
+    },
+}
 
-def get_config(size: str = "quick") -> ConfigDict:
+
+def get_config(argument: str = "quick") -> ConfigDict:
+    if argument not in MODELS:
+        raise ValueError(f"the argument is one of {', '.join(MODELS)}, got {argument!r}")
     config = ConfigDict()
     config.batch_size = 256
-    config.duration = {"epochs": 4}
+    config.duration = {"epochs": 3}
     config.data = {
         "name": "fashion_mnist",
         "views": {
-            "global": (_view(28, (0.4, 1.0)), _view(28, (0.4, 1.0))),
-            "local": (_view(14, (0.1, 0.4)),) * 2,
+            "global": (_view(28, (0.6, 1.0)),) * 2,
+            "local": (_view(14, (0.2, 0.5)),) * 2,
         },
         "mean": (0.286,),
         "std": (0.353,),
     }
+    config.model = MODELS[argument]
     config.objective = {
         "name": "distill",
-        "num_prototypes": 1024,
+        "num_prototypes": 512,
         "hidden_dim": 512,
         "bottleneck_dim": 128,
-        "teacher_temperature": 0.04,
         "teacher_momentum": 0.99,
+        # The moving centre learns too, but takes many times longer.
+        "centering": "sinkhorn_knopp",
+        "koleo_weight": 0.1,
     }
-    if size == "quick":
-        config.model = {
-            "name": "vit/S16_dino",
-            "patch_size": 7,
-            "width": 128,
-            "depth": 4,
-            "num_heads": 4,
-            "mlp_dim": 512,
-        }
-    else:
-        config.model = {
-            "name": "vgg/11_bn",
-            "widths": (32, 64, 128),
-            "block_depths": (1, 1, 1),
-            "hidden_sizes": (),
-            "grid": 1,
-        }
     config.optimizer = {
         "name": "adamw",
-        "learning_rate": 1e-3,
+        "learning_rate": 2e-3,
         "schedule": {"name": "cosine", "final": 1e-5},
-        "warmup": {"epochs": 0.5},
+        "warmup": {"epochs": 0.25},
         "weight_decay": 0.04,
         "weight_decay_schedule": {"name": "cosine", "final": 0.4},
         "clip_tensor_norm": 3.0,
@@ -55,15 +61,16 @@ def get_config(size: str = "quick") -> ConfigDict:
         ),
     }
     knn = {"name": "knn", "k": 20, "metric": "cosine", "weights": "exponential", "split": "test"}
-    config.evals = {"knn": {**knn, "every": {"epochs": 1}, "at_start": True, "batch_size": 1000}}
+    config.evals = {"knn": {**knn, "at_start": True, "every": {"epochs": 1}, "batch_size": 1000}}
     config.checkpoint = {"every": {"epochs": 1}, "keep": 2}
-    config.logging = {"every": {"steps": 20}}
+    config.logging = {"every": {"steps": 50}}
     return config
 
 
-def _view(size, scale):
+def _view(size: int, scale: tuple[float, float]) -> tuple[dict[str, Any], ...]:
+    """A mild view: what a garment is shows in its shape, which stronger crops change."""
     return (
-        {"name": "random_resized_crop", "size": size, "scale": scale, "interpolation": "bilinear"},
-        {"name": "random_flip", "probability": 0.5},
+        {"name": "random_resized_crop", "size": size, "scale": scale, "ratio": (0.9, 1.1)},
+        {"name": "random_flip"},
         {"name": "color_jitter", "brightness": 0.4, "contrast": 0.4, "probability": 0.8},
     )

@@ -42,7 +42,7 @@ class Ours:
         self.model = models.build(
             case.model, num_classes=case.num_classes, image_shape=case.image_shape, **case.options
         )
-        spec = jax.ShapeDtypeStruct((1, *case.image_shape), jnp.float32)
+        spec = jax.ShapeDtypeStruct((1, *(case.positions_of or case.image_shape)), jnp.float32)
         params, collections = jax.eval_shape(lambda key: self.model.init(key, spec), jax.random.key(0))
         abstract = flat({"params": params, **collections})
         naming = NAMINGS[case.naming]
@@ -62,6 +62,15 @@ class Ours:
     def images(self):
         height, width, channels = self.case.image_shape
         return weights.images((self.case.batch, channels, height, width)).transpose(0, 2, 3, 1)
+
+    @property
+    def inputs(self):
+        """What the network is given beside images: masks, where the case has some."""
+        if not self.case.masked:
+            return {}
+        height, width, _ = self.case.image_shape
+        side = self.model.module.patch_size
+        return {"masks": weights.masks(self.case.batch, height // side * (width // side))}
 
     def theirs(self, tree):
         """Returns the arrays of a tree of ours, with ``params`` and ``batch_stats``, under their names."""
@@ -86,10 +95,10 @@ def options_of(case):
 def forward(ours):
     """Returns output and features in evaluation."""
     run = jax.jit(
-        lambda *variables: ours.model.apply(*variables, keys=None, train=False)[:2],
+        lambda *variables, **inputs: ours.model.apply(*variables, keys=None, train=False, **inputs)[:2],
         compiler_options=options_of(ours.case),
     )
-    return run(ours.params, ours.collections, ours.images)
+    return run(ours.params, ours.collections, ours.images, **ours.inputs)
 
 
 def step(ours):

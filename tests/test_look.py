@@ -33,11 +33,11 @@ OF_EACH_FAMILY = {
     "linear": ("linear", {}, (8, 8, 1), {"filters"}),
     "mlp": ("mlp/128", {"hidden_sizes": (8,)}, (8, 8, 1), {"filters"}),
     "lenet": ("lenet/5", {}, (28, 28, 1), {"pca", "filters"}),
-    "alexnet": ("alexnet", {}, (67, 67, 3), {"pca", "filters"}),
+    "alexnet": ("alexnet/2014", {"hidden_sizes": (8,)}, (67, 67, 3), {"pca", "filters"}),
     "vgg": ("vgg/11_bn_cifar", {"widths": (4, 4, 4, 4, 4)}, (32, 32, 3), {"pca", "filters"}),
     "resnet": ("resnet/20", {"width": 4}, (16, 16, 3), {"pca", "filters"}),
     "plain": ("plain/20", {"width": 4}, (16, 16, 3), {"pca", "filters"}),
-    "wide_resnet": ("wide_resnet/16-4", {}, (16, 16, 3), {"pca", "filters"}),
+    "wide_resnet": ("wide_resnet/16_8", {"depth": 10, "width_factor": 1}, (16, 16, 3), {"pca", "filters"}),
     "convnext": ("convnext/T", {"stage_sizes": (1, 1), "widths": (4, 8)}, (16, 16, 3), {"pca", "filters"}),
     "mixer": ("mixer/S16", MIXER, (8, 12, 3), {"pca", "mixing", "filters"}),
     "vit": ("vit/B16", VIT, (8, 12, 3), {"attention", "pca", "positions", "distance", "filters"}),
@@ -175,6 +175,10 @@ def test_neighbours_and_their_labels_are_those_of_a_plain_search(drawn):
     nearest = np.argsort(np.linalg.norm(ours[:, None] - theirs[None], axis=-1), axis=1)[:, :5]
     same = bank.labels[nearest] == look.sample.labels[:, None]
     assert numbers["label_agreement_of_pixels"] == pytest.approx(same.mean())
+    ours, theirs = (embed(look.pretrained, each.images).astype(float) for each in (look.sample, bank))
+    ours, theirs = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (ours, theirs))
+    same = bank.labels[np.argsort(-ours @ theirs.T, axis=1)[:, :5]] == look.sample.labels[:, None]
+    assert numbers["label_agreement"] == pytest.approx(same.mean())
     first = tile(drawn.pictures["neighbours"].files[0], 1, 1)  # the second row is by pixels
     expected = Image.fromarray(bank.images[nearest[0, 0], ..., 0]).resize((TILE, TILE), Image.Resampling.NEAREST)
     np.testing.assert_array_equal(first[..., 0], np.asarray(expected))
@@ -312,7 +316,18 @@ def test_a_trained_run_is_looked_at_twice_with_the_same_bytes(tmp_path, tiny_con
     tiny_config.model = {"name": "vit/B16", **VIT}
     tiny_config.data.augment = ()
     train(tiny_config, tmp_path / "run")
-    command = ["experiments.look", "--workdir", tmp_path / "run", "--count", "2", "--json"]
+    command = [
+        "experiments.look",
+        "--workdir",
+        tmp_path / "run",
+        "--count",
+        "2",
+        "--points",
+        "60",
+        "--bank",
+        "60",
+        "--json",
+    ]
     results = [json.loads(program(*command, "--out", tmp_path / out).stdout) for out in ("one", "two")]
     assert results[0]["missing"].keys() == {"mixing"}
     assert results[0]["pictures"]["tsne"]["label_agreement"] > 0.1

@@ -94,9 +94,9 @@ def test_attention_weights_and_tokens_of_every_block_are_theirs():
     assert output.shape == golden(case, "logits").shape
 
 
-@pytest.mark.parametrize("grid", resized_positions.GRIDS, ids=str)
-def test_positions_are_brought_to_another_grid_as_pytorch_does_it(grid):
-    learned = jnp.asarray(resized_positions.learned())
+@pytest.mark.parametrize(("old", "grid"), resized_positions.GRIDS, ids=str)
+def test_positions_are_brought_to_another_grid_as_pytorch_does_it(old, grid):
+    learned = jnp.asarray(resized_positions.learned(old))
     for name, options in {
         "antialias": {"antialias": True},
         "plain": {"antialias": False},
@@ -107,7 +107,8 @@ def test_positions_are_brought_to_another_grid_as_pytorch_does_it(grid):
 
 
 def test_every_case_is_stored_and_nothing_else():
-    expected = {"versions", "names", "drawn"} | {name for name in STORED if name.startswith("positions/")}
+    expected = {"versions", "names", "drawn"}
+    expected |= {name for name in STORED if name.startswith(("positions/", "distill/"))}
     for case in CASES:
         normed = any(_STATISTIC.search(name) for name, _ in parity.NAMES[case.name])
         there = {

@@ -10,6 +10,8 @@ data        images per second from JPEG files, of small images and of views on t
 models      predictions and train steps of LeNet-5, ResNet-18 and ViT-Ti/4 on small images, beside PyTorch's of the
             same networks on the same cores
 knn         searches of nearest neighbours a second, beside scikit-learn's brute force on the same cores
+distill     steps of self-distillation (DINO), with and without the making of its views, beside PyTorch's of the same
+            networks; on an accelerator at the published size in bfloat16, with its memory and utilisation
 
 The table goes to standard output, progress to standard error, and everything with the machine, the versions and
 each single repeat to --out. What is written while measuring goes to a temporary folder (TMPDIR chooses where) that
@@ -17,6 +19,7 @@ is removed. A missed aim is marked in the table; the exit code is 0 all the same
 """
 
 import importlib
+import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,9 +29,9 @@ from typing import Any
 from vision import program
 from vision.errors import UserError
 
-SUITES = ("start", "loop", "checkpoint", "data", "models", "knn")
+SUITES = ("start", "loop", "checkpoint", "data", "models", "knn", "distill")
 # Whom a suite compares with, where there is an interpreter that has it.
-PEERS = {"data": ("torch", "tensorflow"), "models": ("torch",)}
+PEERS = {"data": ("torch", "tensorflow"), "models": ("torch",), "distill": ("torch",)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--repeats",
         type=int,
         metavar="N",
-        help="of every measurement (default: start 5, loop 25, checkpoint 12, data 5 to 9, models 7, knn 5)",
+        help="of every measurement (default: start 5, loop 25, checkpoint 12, data 5 to 9, models 7, knn, distill 5)",
     )
     parser.add_argument(
         "--against",
@@ -101,6 +104,8 @@ def measure(
     Raises:
       UserError: the file cannot be written, a peer is not where it was said to be, or a measured program failed.
     """
+    # On an accelerator this process must not take all memory from those that it measures.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     program.prepare_jax()
     from tools.benchmarks import machine, rows
     from tools.benchmarks.contenders import find_peer

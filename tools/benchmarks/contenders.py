@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tools.benchmarks.rows import ROOT, say
-from tools.peers import Networks, Work
+from tools.peers import Distillation, Networks, Work
 from vision.errors import UserError
 
 _PEERS = {
@@ -85,7 +85,13 @@ class Contender:
     """A process that answers how long so many of its batches take; see :func:`tools.peers.serve`."""
 
     def __init__(
-        self, python: str | None, module: str, work: Work | Networks, log: Path, *, settle_seconds: float = 1.5
+        self,
+        python: str | None,
+        module: str,
+        work: Work | Networks | Distillation,
+        log: Path,
+        *,
+        settle_seconds: float = 1.5,
     ):
         """Starts it.
 

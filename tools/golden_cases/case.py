@@ -20,6 +20,8 @@ class Case:
       options: what differs from our variant.
       num_classes: size of the output; 0 for none.
       image_shape: ``(height, width, channels)``.
+      positions_of: the image shape that learned positions are of, where it is another one.
+      masked: whether the student of self-distillation is meant: some patches give way to the mask token.
       batch: images.
       train: whether a training step is compared too: its output, loss, and running statistics.
       gradients: whether its gradients are; it needs ``train``.
@@ -35,6 +37,8 @@ class Case:
     options: Options = field(default_factory=dict)
     num_classes: int = 10
     image_shape: tuple[int, int, int] = (32, 32, 3)
+    positions_of: tuple[int, int, int] | None = None
+    masked: bool = False
     batch: int = 2
     train: bool = False
     gradients: bool = False

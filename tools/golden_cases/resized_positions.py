@@ -5,23 +5,29 @@ import numpy as np
 from tools.golden_cases import weights
 
 WIDTH = 3
-OLD = (5, 4)
-GRIDS = ((7, 9), (3, 2), (5, 4), (10, 8))
+_OLD = (5, 4)
+# From and to; the last are those of DINO's local crops, and of DINOv2's weights at 224 and 560 pixels.
+GRIDS = (
+    *((_OLD, new) for new in ((7, 9), (3, 2), (5, 4), (10, 8))),
+    ((14, 14), (6, 6)),
+    ((37, 37), (16, 16)),
+    ((37, 37), (40, 40)),
+)
 
 
-def learned() -> np.ndarray:
+def learned(grid: tuple[int, int]) -> np.ndarray:
     """Returns the positions ``[rows, columns, width]`` that are interpolated."""
-    return weights.drawn("pos_embed", (*OLD, WIDTH))
+    return weights.drawn("pos_embed", (*grid, WIDTH))
 
 
 def positions() -> dict[str, np.ndarray]:
     """Returns ``antialias`` (timm), ``plain`` and ``offset`` (DINO), each ``/ROWSxCOLUMNS``; needs torch."""
     import torch
 
-    old = torch.tensor(learned(), dtype=torch.float64).permute(2, 0, 1)[None]
     made = {}
-    for grid in GRIDS:
-        scale = tuple((new + 0.1) / before for new, before in zip(grid, OLD, strict=True))
+    for learned_on, grid in GRIDS:
+        old = torch.tensor(learned(learned_on), dtype=torch.float64).permute(2, 0, 1)[None]
+        scale = tuple((new + 0.1) / before for new, before in zip(grid, learned_on, strict=True))
         bicubic = {"mode": "bicubic", "align_corners": False}
         for name, options in (
             ("antialias", {"size": grid, "antialias": True}),

@@ -15,6 +15,7 @@ def cases() -> Iterator[Case]:
     """Small networks for each option, and published ones."""
     yield from _of_timm()
     yield from _of_transformers()
+    yield from _of_dino()
     yield from _mixers()
     yield from _published()
 
@@ -63,6 +64,12 @@ def _of_transformers() -> Iterator[Case]:
 
     ratio = {"mlp_ratio": 2}
     yield replace(backbone("Dinov2", "dinov2", "dinov2", "S14_dinov2", ratio, {}), **LEARN)
+    yield replace(backbone("Dinov2", "dinov2, masked", "dinov2", "S14_dinov2", ratio, {}), masked=True)
+    # The published definition of positions at other sizes is that of this library with registers, not without.
+    larger = {**ratio, "num_register_tokens": 4, "image_size": 64}
+    resized = backbone("Dinov2WithRegisters", "dinov2 with registers, masked, other size", "dinov2",
+                       "S14_dinov2_reg4", larger, {})  # fmt: skip
+    yield replace(resized, image_shape=(32, 48, 3), positions_of=(64, 64, 3), masked=True)
     swiglu = {"mlp_ratio": 4, "use_swiglu_ffn": True}
     yield backbone("Dinov2", "dinov2, SwiGLU", "dinov2", "g14_dinov2", swiglu, {"mlp_dim": 88})
     yield backbone("Dinov2WithRegisters", "dinov2 with registers", "dinov2", "S14_dinov2_reg4",
@@ -72,6 +79,14 @@ def _of_transformers() -> Iterator[Case]:
     dinov3 = backbone("DINOv3ViT", "dinov3", "dinov3", "S14_dinov2_reg4", {**inner, "num_register_tokens": 4}, rotary)
     yield replace(dinov3, image_shape=(32, 48, 3))
     yield backbone("SiglipVision", "siglip", "siglip", "B16_map", inner, {})
+
+
+def _of_dino() -> Iterator[Case]:
+    theirs = {"patch_size": 8, "width": 32, "depth": 2, "num_heads": 4, "mlp_dim": 64}
+    for name, size in (("dino/vit", 32), ("dino/vit, smaller than trained", 64), ("dino/vit, larger than trained", 24)):
+        case = Case(name, "vit/S16_dino", "dino/vit", "dino vit", {**theirs, "size": size}, _SMALL, num_classes=0,
+                    scales=LAYER_NORM)  # fmt: skip
+        yield case if size == 32 else replace(case, image_shape=(32, 48, 3), positions_of=(size, size, 3))
 
 
 def _mixers() -> Iterator[Case]:

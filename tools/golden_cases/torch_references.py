@@ -21,6 +21,7 @@ from torchvision.models import convnext, resnet
 from transformers.core_model_loading import revert_weight_conversion
 
 from tools.golden_cases import torch_convnets, torch_lenet
+from tools.peers import torch_dino
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -30,12 +31,12 @@ class Reference(NamedTuple):
 
     Attributes:
       module: its parameters and statistics.
-      call: images ``[batch, channels, height, width]`` to its output.
+      call: images ``[batch, channels, height, width]`` to its output; with a second argument, patches are masked.
       looks: images to what else is compared, by name; None where there is nothing else.
     """
 
     module: nn.Module
-    call: Callable[[torch.Tensor], torch.Tensor]
+    call: Callable[..., torch.Tensor]
     looks: Callable[[torch.Tensor], dict[str, torch.Tensor]] | None = None
 
     def renamed(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -144,8 +145,8 @@ def _transformers(name: str, config: str, output: str = "logits", **options: Any
     made = getattr(transformers, config)(**options, attn_implementation="eager")
     network = getattr(transformers, name)(made)
 
-    def call(images: torch.Tensor) -> torch.Tensor:
-        return getattr(network(images), output)
+    def call(images: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
+        return getattr(network(images, *masks), output)
 
     return Reference(network, call)
 
@@ -172,6 +173,7 @@ _SOURCES: dict[str, Callable[..., Any]] = {
     "plain vit": PlainVit,
     "timm convnext": ConvNeXt,
     "timm mixer": MlpMixer,
+    "dino vit": torch_dino.VisionTransformer,
     "transformers": _transformers,
     "transformers vit": _transformers_vit,
     "lenet": torch_lenet.LeNet,

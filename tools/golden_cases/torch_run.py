@@ -1,6 +1,7 @@
 """Runs the cases of models.py under PyTorch, with drawn weights, in float64."""
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import transformers
 from tools.golden_cases import weights
 from tools.golden_cases.models import CASES, Case
 from tools.golden_cases.resized_positions import positions
+from tools.golden_cases.self_distillation import distilled
 from tools.golden_cases.torch_references import Reference, build
 
 _STATISTICS = ("running_mean", "running_var")
@@ -32,7 +34,8 @@ def goldens(note: Callable[[str], None]) -> dict[str, np.ndarray]:
     made["versions"] = np.array([f"{each.__name__} {each.__version__.split('+')[0]}" for each in packages])
     made["names"] = np.frombuffer(json.dumps(names, separators=(",", ":")).encode(), np.uint8)
     made["drawn"] = weights.drawn("sample.weight", (4, 3))
-    return made | {f"positions/{name}": value for name, value in positions().items()}
+    made |= {f"positions/{name}": value for name, value in positions().items()}
+    return made | {f"distill/{name}": value for name, value in distilled().items()}
 
 
 def of_case(case: Case, reference: Reference) -> dict[str, np.ndarray]:
@@ -49,7 +52,7 @@ def of_case(case: Case, reference: Reference) -> dict[str, np.ndarray]:
     images = torch.tensor(weights.images((case.batch, channels, height, width)), dtype=torch.float64)
     module.eval()
     with torch.no_grad():
-        found = {"logits": reference.call(images)}
+        found = {"logits": reference.call(images, *_masks(case))}
         if reference.looks:
             found |= reference.looks(images)
     if not case.train:
@@ -73,6 +76,13 @@ def of_case(case: Case, reference: Reference) -> dict[str, np.ndarray]:
         layers = reference.renamed({f"{name}.weight": torch.tensor(count) for name, count in counts.items()})
         stored["counts"] = np.array([int(count) for _, count in sorted(layers.items())], np.int32)
     return stored
+
+
+def _masks(case: Case) -> tuple[torch.Tensor, ...]:
+    if not case.masked:
+        return ()
+    patches = math.prod(side // case.reference["patch_size"] for side in case.image_shape[:2])
+    return (torch.tensor(weights.masks(case.batch, patches)),)
 
 
 def _counted(reference: Reference) -> dict[str, int]:

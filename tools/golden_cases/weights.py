@@ -47,6 +47,11 @@ def images(shape: Sequence[int]) -> np.ndarray:
     return _random("images").standard_normal(tuple(shape), np.float32)
 
 
+def masks(batch: int, patches: int) -> np.ndarray:
+    """Returns which patches are masked, about a third, as booleans ``[batch, patches]``."""
+    return _random("masks").random((batch, patches)) < 1 / 3
+
+
 def labels(batch: int, num_classes: int) -> np.ndarray:
     """Returns int64 labels ``[batch]``."""
     return _random("labels").integers(0, num_classes, batch)

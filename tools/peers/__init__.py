@@ -97,6 +97,40 @@ class Networks:
         return json.dumps(dataclasses.asdict(self))
 
 
+@dataclass(frozen=True)
+class Distillation:
+    """What contenders of the suite of self-distillation do alike; the defaults are DINO's.
+
+    Attributes:
+      images: ``.npy`` file of uint8 images ``[n, height, width, 3]`` that crops are made of.
+      report: file for what the house's compiled step takes.
+      cores: that the process may use.
+      network: ``patch_size``, ``width``, ``depth``, ``num_heads`` and ``mlp_dim`` of the ViT.
+      batch_size: images in a batch.
+      half: compute in bfloat16.
+      parameters: ``backbone`` and ``head`` -> how many are trained in the house, and are to be on the other side.
+      prototypes: of the head, K.
+    """
+
+    images: str
+    report: str
+    cores: int
+    network: Mapping[str, int]
+    batch_size: int
+    half: bool = False
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    prototypes: int = 65536
+    hidden_dim: int = 2048
+    bottleneck_dim: int = 256
+    global_size: int = 224
+    local_size: int = 96
+    num_local: int = 8
+
+    def as_json(self) -> str:
+        """Returns it as one argument of a command line."""
+        return json.dumps(dataclasses.asdict(self))
+
+
 class Stream(NamedTuple):
     """Batches without end.
 
@@ -114,9 +148,7 @@ class Stream(NamedTuple):
 
 
 Start = Callable[[], Stream]
-
-
-AnyWork = TypeVar("AnyWork", Work, Networks)
+AnyWork = TypeVar("AnyWork", Work, Networks, Distillation)
 
 
 def begin(kind: type[AnyWork]) -> AnyWork:

@@ -91,8 +91,8 @@ def retrieval(
             yield f"hit_at_{count}", float(np.mean(hits > 0))
         yield "queries", float(counted.sum())
 
-    each = tuple(f"{name}_at_{count}" for count in k for name in ("precision", "recall", "hit"))
-    names = ("mean_average_precision", *each, "queries")
+    at = tuple(f"{name}_at_{count}" for count in k for name in ("precision", "recall", "hit"))
+    names = ("mean_average_precision", *at, "queries")
     return Evaluator(run, names, eval_set.pipeline.source.class_names)
 
 

@@ -1,5 +1,6 @@
 """Which of the networks in a training run's checkpoint is meant."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,10 @@ NESTED = (
     "net",
 )
 FLAT = ("teacher", "student")
+# What DINO and DINOv2 train beside the backbone: projection heads, an MLP and a weight-normalised layer.
+_WRAPPED = r"^(module\.|_orig_mod\.|_fsdp_wrapped_module\.)*"
+_BACKBONE = re.compile(_WRAPPED + r"backbone\.")
+_HEAD = re.compile(_WRAPPED + r"((dino_|ibot_)?head)\.(mlp(\.\d+)?\.\w+$|last_layer\.)")
 
 
 def enter(value: Any, branch: str | None, is_array: Callable[[Any], bool], *, source: str, note: Note) -> Any:
@@ -64,6 +69,25 @@ def pick(arrays: Mapping[str, Any], branch: str | None, *, source: str, note: No
         raise UserError(f"{source} has no branch {branch!r}{'; it has ' + ', '.join(there) if there else ''}")
     prefix = f"{branch}."
     return {str(name).removeprefix(prefix): each for name, each in arrays.items() if str(name).startswith(prefix)}
+
+
+def without_heads(arrays: Mapping[str, Any], *, source: str, note: Note) -> dict[str, Any]:
+    """Returns the arrays without the projection heads of self-distillation, where names say which the backbone's are.
+
+    Args:
+      arrays: of one network.
+      source: for messages.
+      note: told what was left out.
+    """
+    heads: dict[str, int] = {}
+    for name in arrays:
+        if (found := _HEAD.match(name)) is not None:
+            heads[found[2]] = heads.get(found[2], 0) + 1
+    if not heads or not any(map(_BACKBONE.match, arrays)):
+        return dict(arrays)
+    listed = ", ".join(f"{head} ({count} arrays)" for head, count in heads.items())
+    note(f"{source} holds a backbone and its projection: {listed} is left out")
+    return {name: each for name, each in arrays.items() if not _HEAD.match(name)}
 
 
 def _has(arrays: Mapping[str, Any], branch: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vision.errors import UserError, did_you_mean
-from vision.interop.branches import pick
+from vision.interop.branches import pick, without_heads
 from vision.interop.hub import download, is_hub_name
 from vision.interop.pickles import read_torch
 from vision.interop.tensors import read_safetensors
@@ -74,6 +74,7 @@ def read_weights(source: str | Path, *, branch: str | None = None, note: Note = 
     arrays, files = read(file, branch, note)
     if not arrays:
         raise UserError(f"{source} holds no arrays")
+    arrays = without_heads(arrays, source=file.name, note=note)
     beside = path.is_dir() or file.name in STANDARD
     config, preprocessor = (
         read_object(folder / name) if beside and (folder / name).is_file() else {}

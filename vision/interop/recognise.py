@@ -25,6 +25,8 @@ PREFIXES = (
     "resnet.",
     "convnext.",
 )
+# DINOv2 trains with its blocks in chunks, which keep the blocks' own numbers: blocks.CHUNK.NUMBER.
+_CHUNKED = re.compile(r"^blocks\.\d+\.(\d+)\.")
 _ENOUGH = 0.5
 
 
@@ -109,11 +111,11 @@ def _needed(naming: Naming, module: Any) -> list[str]:
 
 
 def bare(name: str) -> str:
-    """Returns the name without the prefixes of wrappers."""
+    """Returns the name without the prefixes of wrappers and the numbers of chunks."""
     while True:
         prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), None)
         if prefix is None:
-            return name
+            return _CHUNKED.sub(r"blocks.\1.", name)
         name = name.removeprefix(prefix)
 
 
