@@ -32,7 +32,6 @@ def get_config(argument: str = "solo_learn") -> ConfigDict:
         "std": (0.2470, 0.2435, 0.2616),
     }
     config.model = {"name": "resnet/18_cifar"}
-    config.optimizer = {"schedule": {"name": "cosine"}, "rules": ((r"(bias|scale)$", {"weight_decay": 0.0}),)}
     knn = {"name": "knn", "k": (20, 200), "metric": "cosine", "weights": "exponential", "split": "test"}
     if argument == "solo_learn":
         config.batch_size = 256
@@ -43,9 +42,10 @@ def get_config(argument: str = "solo_learn") -> ConfigDict:
             "teacher_temperature": 0.07,
             "teacher_momentum": 0.9995,
         }
-        config.optimizer |= {
+        config.optimizer = {
             "name": "lars",
             "learning_rate": 0.3,
+            "schedule": {"name": "cosine"},
             "trust_coefficient": 0.02,
             "weight_decay": 1e-6,
             "warmup": {"epochs": 10},
@@ -57,7 +57,7 @@ def get_config(argument: str = "solo_learn") -> ConfigDict:
     else:
         config.batch_size = 128
         config.duration = {"epochs": 200}
-        config.data["views"] = two_views.lightly_cifar_views()
+        config.data.views = two_views.lightly_cifar_views()
         config.objective = {
             "name": "distill",
             "num_prototypes": 2048,

@@ -2,7 +2,9 @@
 
 Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/simclr_fashion_mnist.py
 (FOLDER holds the prepared data set, `fashion_mnist/3.0.1` below it.)
-Expected: TODO
+Expected: not measured yet. A step takes at most 0.55 s on two cores that were shared with other programs (a larger
+network, of width 128 and depth 4, took that), so the 1,406 steps 13 minutes at most. The network is that of
+`configs/dino_fashion_mnist.py:quick`, whose nearest-neighbour accuracies, untrained and trained, stand beside this one's.
 """
 
 from ml_collections import ConfigDict
@@ -23,10 +25,10 @@ def get_config() -> ConfigDict:
     config.model = {
         "name": "vit/S16_dino",
         "patch_size": 7,
-        "width": 128,
-        "depth": 4,
-        "num_heads": 4,
-        "mlp_dim": 512,
+        "width": 96,
+        "depth": 3,
+        "num_heads": 3,
+        "mlp_dim": 384,
     }
     config.objective = {"name": "simclr", "temperature": 0.2, "hidden_size": 256, "out_size": 64}
     config.optimizer = {

@@ -42,6 +42,10 @@ SPECS = [path.stem for path in CONFIGS] + [f"{stem}:{each}" for stem, all_of in 
 # What steps in the quick tests: small networks, each kind once. The configs beside them, and one of each network and
 # recipe that an argument chooses, are traced with few layers, and step with all of them in the slow tests.
 TRACED = [path.stem for path in CONFIGS if "imagenet" in path.stem] + [
+    "dino_fashion_mnist",
+    "dino_fashion_mnist:full",
+    "dino_resnet18_cifar10",
+    "dino_resnet18_cifar10:lightly",
     "alexnet_imagenet:torchvision",
     "lenet_mnist",
     "lenet_mnist:5_1998",
@@ -88,6 +92,8 @@ def tiny(spec: str, *, batch_size: int, shallow: bool = False):
     config["optimizer"]["warmup"] = None
     for section in config["evals"].values():
         section["batch_size"] = batch_size
+        if isinstance(section.get("k"), tuple):
+            section["k"] = tuple(range(3, 3 + len(section["k"])))  # the stand-in is a small bank
     model = config["model"]
     if config["data"]["name"] == "imagenet2012":
         config["data"]["image_size"] = SIDE
@@ -96,6 +102,15 @@ def tiny(spec: str, *, batch_size: int, shallow: bool = False):
                 section["size"] = SIDE - 8
         if "hidden_sizes" in model:
             model["hidden_sizes"] = (64, 64)  # eight devices would hold 4096 x 25088 weights eight times
+    if config["objective"]["name"] == "distill":
+        config["objective"]["num_prototypes"] = 32  # the teacher doubles what eight devices hold eight times
+        shallow = True
+        for chains in (config["data"]["views"] or {}).values():
+            for section in (section for chain in chains for section in chain):
+                if section.get("size", 0) > 32:
+                    section["size"] = {224: 64, 96: 32}[section["size"]]
+        if config["data"]["eval_image_size"]:
+            config["data"]["eval_image_size"] = 64
     if shallow and "depth" in model:
         model["depth"] = 2
     if shallow and "decoder_depth" in config["objective"]:

@@ -93,6 +93,7 @@ def test_initial_weights_are_normal_with_deviation_0_01_and_differ_by_view():
     assert np.abs(weight - other.weight).max() > 0.01
 
 
+@pytest.mark.slow
 def test_enough_steps_find_what_scikit_learn_finds():
     (x, y), (held_out, truth) = ((rows[:, :3], labels) for rows, labels in (examples(400, 1), examples(2000, 2)))
     order = order_of_batches(400, 400, 1500, seed=0)

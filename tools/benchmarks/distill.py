@@ -77,7 +77,7 @@ def run(settings: Settings) -> list[Row]:
 def work_of(images: str, report: str, *, quick: bool) -> Distillation:
     """Returns what is measured on this device."""
     on_cpu = jax.default_backend() == "cpu"
-    sizes: dict[str, Any] = {"network": _TINY, "batch_size": 8} if on_cpu else {"network": _SMALL, "batch_size": 64}
+    sizes: dict[str, Any] = {"network": _TINY, "batch_size": 4} if on_cpu else {"network": _SMALL, "batch_size": 64}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     work = Distillation(images, report, cores, half=not on_cpu and not quick, **(_QUICK if quick else sizes))
     return replace(work, parameters=count_parameters(work))
@@ -93,7 +93,7 @@ def count_parameters(work: Distillation) -> dict[str, int]:
 def _compared(
     settings: Settings, contenders: Mapping[str, Contender], stream: str, what: str, work: Distillation
 ) -> list[Row]:
-    repeats, batches = settings.times(5), 1 if settings.quick else 2
+    repeats, batches = settings.times(5), 1
     say(f"distill: {what}: {repeats} x {batches} batches")
     measured = take_turns([Turn(side, each, stream, batches) for side, each in contenders.items()], repeats)
     labels = {"house": what, "torch": f"{what}, torch"}
