@@ -246,7 +246,7 @@ def test_a_finished_run_is_judged_by_evaluators_that_its_config_does_not_have(pr
     for done, times in ((first, 0), (second, 2)):
         assert done.stderr.count(f"from {run / 'features'}") == times
     for words, part in (
-        (["--evaluator", "knm"], "did you mean knn"),
+        (["--evaluator", "knm"], "did you mean 'knn'"),
         (["--evaluator", "knn", "kk=3"], "unknown key"),
         (["--evaluator", "knn", "k"], "as key=value"),
         (["--batch_size", "3"], "--evaluator"),

@@ -86,7 +86,7 @@ def without_heads(arrays: Mapping[str, Any], *, source: str, note: Note) -> dict
     if not heads or not any(map(_BACKBONE.match, arrays)):
         return dict(arrays)
     listed = ", ".join(f"{head} ({count} arrays)" for head, count in heads.items())
-    note(f"{source} holds a backbone and its projection: {listed} is left out")
+    note(f"{source} holds a backbone and its projection: {listed} {'are' if len(heads) > 1 else 'is'} left out")
     return {name: each for name, each in arrays.items() if not _HEAD.match(name)}
 
 
