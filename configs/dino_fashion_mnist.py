@@ -20,7 +20,7 @@ def _view(size: int, scale: tuple[float, float], aspect: float = 4 / 3) -> tuple
 
 
 MODELS: dict[str, dict[str, Any]] = {
-    "quick": {"name": "vit/S16_dino", "patch_size": 4, "width": 64, "depth": 3, "num_heads": 2, "mlp_dim": 256},
+    "quick": {"name": "vit/S16_dino", "patch_size": 7, "width": 96, "depth": 3, "num_heads": 3, "mlp_dim": 384},
     "full": {
         "name": "vgg/11_bn",
         "widths": (32, 64, 128),
@@ -30,7 +30,7 @@ MODELS: dict[str, dict[str, Any]] = {
     },
 }
 VIEWS = {
-    "quick": {"global": (_view(28, (0.4, 1.0)),) * 2, "local": (_view(12, (0.1, 0.4)),) * 2},
+    "quick": {"global": (_view(28, (0.4, 1.0)),) * 2, "local": (_view(14, (0.1, 0.4)),) * 2},
     # Milder: the network has been given much of what a garment's shape says, and stronger crops take it away.
     "full": {"global": (_view(28, (0.6, 1.0), 1.1),) * 2, "local": (_view(14, (0.2, 0.5), 1.1),) * 2},
 }

@@ -10,10 +10,8 @@ The recipe is solo-learn's scripts/pretrain/cifar/simclr.yaml: batches of 256, t
 without batch normalisation (2,048 and 256), warm-up of 10 epochs to 0.4, then half a cosine, weight decay 1e-4 of
 kernels.
 
-What is not quite that training: its LARS caps the rate of each kernel at the schedule's, `min(0.02 ||p|| / ||g||,
-rate)`, which is SGD whose gradient of a kernel is cut to a norm of `0.02 ||p|| / rate`. Here it is SGD with the norm of
-every gradient cut to 1, which is the same where `||p||` is 20 at the peak. Both views go through the network at once,
-so its batch statistics are theirs together; the first convolution is padded by 1, not 2; the warm-up starts at 0.
+What is not quite that training: both views go through the network at once, so its batch statistics are theirs together;
+the first convolution is padded by 1, not 2; the warm-up starts at 0.
 """
 
 from ml_collections import ConfigDict
@@ -41,13 +39,14 @@ def get_config() -> ConfigDict:
         "batch_norm": False,
     }
     config.optimizer = {
-        "name": "sgd",
+        "name": "lars",
+        "trust_coefficient": 0.02,
+        "clip": True,
         "momentum": 0.9,
         "learning_rate": 0.4,
         "schedule": {"name": "cosine"},
         "warmup": {"epochs": 10},
         "weight_decay": 1e-4,
-        "clip_tensor_norm": 1.0,
         "rules": ((r"(bias|scale)$", {"weight_decay": 0.0}),),
     }
     knn = {"name": "knn", "k": 20, "metric": "cosine", "weights": "exponential", "temperature": 0.07}

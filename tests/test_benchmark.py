@@ -48,6 +48,13 @@ MEASURED = {
         "cosine, 20 in 200 x 16, k = 20: house / sklearn": "x",
     },
 }
+_STEP = "ViT-32/8, 2x32 + 2x16, K 32, batch 2"
+MEASURED["distill"] = {
+    f"{_STEP}: step on ready views": "images/s",
+    f"{_STEP}: step with its views": "images/s",
+    f"{_STEP}: memory of the step with its views": "MiB",
+    f"{_STEP}: multiplications and additions": "GFLOP/image",
+}
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
@@ -72,7 +79,7 @@ def test_a_suite_runs_and_writes_what_it_measured(suite, program, tmp_path):
         assert row["unit"] == "%" or row["min"] > 0, name
         assert name in done.stdout
 
-    if suite in ("data", "models") and not HAS_TORCH:
+    if suite in ("data", "models", "distill") and not HAS_TORCH:
         assert "pip install torch" in done.stderr
         assert "--peer_python" in done.stderr
         assert not any("DataLoader" in name or "torch" in name for name in rows)
@@ -273,6 +280,30 @@ def test_networks_are_as_large_as_those_that_they_are_compared_with():
     assert count_parameters("LeNet-5") == 61_706
     assert count_parameters("ResNet-18") == 11_173_962
     assert count_parameters("ViT-Ti/4") == 5_362_762
+
+
+def test_self_distillation_is_measured_at_the_published_size():
+    from tools.benchmarks.distill import count_parameters
+    from tools.peers import Distillation
+
+    network = {"patch_size": 16, "width": 384, "depth": 12, "num_heads": 6, "mlp_dim": 1536}
+    found = count_parameters(Distillation("", "", cores=1, network=network, batch_size=8))
+    # ViT-S/16 without a head; the published head has 22,352,128, of which 65,536 are gains that are not trained.
+    assert found == {"backbone": 21_665_664, "head": 22_352_128 - 65_536}
+
+
+def test_utilisation_is_the_share_of_the_peak_of_a_known_device():
+    from tools.benchmarks.distill import utilisation
+
+    rates = [
+        Row("distill", "step", (100.0, 200.0), "images/s"),
+        Row("distill", "step, torch", (50.0,), "images/s"),
+        Row("distill", "step: house / torch", (2.0,), "x"),
+    ]
+    (row,) = utilisation(rates, 989e9, "NVIDIA H100 80GB HBM3")
+    assert row.name == "step: MFU"
+    assert row.values == pytest.approx((10.0, 20.0))
+    assert utilisation(rates, 989e9, "cpu") == []
 
 
 def test_only_peers_that_a_suite_has_and_that_are_asked_for_are_looked_for(program, tmp_path):

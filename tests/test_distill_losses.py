@@ -56,7 +56,8 @@ def test_koleo_of_three_directions():
 
 def test_koleo_of_equal_features_is_large_and_has_a_finite_gradient():
     value, gradient = jax.value_and_grad(koleo)(ONES((4, 3)))
-    assert float(value) > 15 and bool(jnp.isfinite(gradient).all())
+    assert float(value) > 15
+    assert bool(jnp.isfinite(gradient).all())
 
 
 def test_sinkhorn_knopp_of_the_worked_example():
@@ -118,17 +119,20 @@ def test_head_gives_cosines_and_the_gains_scale_them():
     np.testing.assert_allclose(head.apply({"params": doubled}, x), 2 * cosine, atol=4e-5)
 
 
-@pytest.mark.parametrize("grid", [(14, 14), (7, 7), (4, 6)])
-def test_block_masks_have_at_most_the_share_asked_for_and_mostly_nearly_it(grid):
+# Shares that DINOv2's own MaskingGenerator masks in 20,000 draws at these ratios; their deviation is 0.116 in both.
+@pytest.mark.parametrize(("grid", "share"), [((14, 14), 0.298), ((7, 7), 0.288), ((4, 6), None)])
+def test_block_masks_have_at_most_the_share_asked_for_and_mostly_nearly_it(grid, share):
     patches = grid[0] * grid[1]
     found = jax.jit(lambda keys: masked_patches(keys, grid, (0.1, 0.5)))(jax.random.split(jax.random.key(0), 200))
     counts = np.asarray(found.mask.sum(1))
-    assert counts.max() <= int(0.5 * patches) and found.places.shape == (200, int(0.5 * patches))
+    assert counts.max() <= int(0.5 * patches)
+    assert found.places.shape == (200, int(0.5 * patches))
     np.testing.assert_array_equal(found.valid.sum(1), counts)
     for mask, places, valid in zip(*map(np.asarray, found), strict=True):
         assert sorted(places[valid > 0]) == list(np.flatnonzero(mask))
-    if patches > 100:  # DINOv2's generator, drawn 20,000 times with NumPy, masks 0.298 of 14 x 14 patches here
-        assert counts.mean() / patches == pytest.approx(0.298, abs=0.02)
+    if share is not None:
+        assert counts.mean() / patches == pytest.approx(share, abs=0.02)
+        assert counts.std() / patches == pytest.approx(0.116, abs=0.015)
 
 
 def test_a_block_mask_is_made_of_rectangles():

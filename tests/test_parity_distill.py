@@ -40,9 +40,9 @@ def drawn(network, pairs, shapes):
         blank = [np.zeros(shapes[path].shape, np.float32) for path in pair.ours]
         theirs = [np.shape(each) for each in pair.to_theirs(*blank)]
         arrays = [case.drawn(network, *each) for each in zip(pair.theirs, theirs, strict=True)]
-        made |= dict(zip(pair.ours, map(np.asarray, pair.to_ours(*arrays)), strict=True))
+        made |= dict(zip(pair.ours, pair.to_ours(*arrays), strict=True))
     assert {path: array.shape for path, array in made.items()} == {p: leaf.shape for p, leaf in shapes.items()}
-    return traverse_util.unflatten_dict(made, sep="/")["params"]
+    return jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(made, sep="/")["params"])
 
 
 def test_a_head_with_trained_gains_gives_the_logits_of_theirs():

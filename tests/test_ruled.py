@@ -138,3 +138,16 @@ def test_learning_rates_by_layer_are_those_of_dinov2():
     found = dict(zip(leaves, (0.2 * 0.9**3, 0.9**3, 0.9**2, 0.9, 1.0), strict=True))  # two blocks here
     rules = {pattern: settings["learning_rate_scale"] for pattern, settings in layerwise_rules(section, params, "x")}
     assert {pattern.strip("^$").replace("\\", ""): scale for pattern, scale in rules.items()} == pytest.approx(found)
+
+
+def test_clipped_lars_moves_no_kernel_by_more_than_its_share_and_others_like_sgd():
+    """solo-learn's LARS with clip_lr: gradient times min(eta ||p|| / ||g|| / rate, 1)."""
+    optimizer = OPTIMIZERS["lars"](
+        rate=lambda count: 0.1, decay=optax.identity(), momentum=0.0, trust_coefficient=0.02, clip=True
+    )
+    large, _ = optimizer.update(GRADIENTS, optimizer.init(PARAMS), PARAMS)
+    assert float(optax.tree.norm(large["head"])) == pytest.approx(0.02 * np.sqrt(6.0), rel=1e-5)
+    np.testing.assert_allclose(large["backbone"]["bias"], -0.1 * GRADIENTS["backbone"]["bias"], rtol=1e-6)
+    quiet = jax.tree.map(lambda g: 1e-3 * g, GRADIENTS)
+    small, _ = optimizer.update(quiet, optimizer.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(small["head"]["prototypes"], -0.1 * quiet["head"]["prototypes"], rtol=1e-6)

@@ -4,10 +4,11 @@ Both sides are processes of their own that take turns. On a CPU the network is a
 an accelerator it is DINO's ViT-S/16 in bfloat16, and the rows tell memory and model FLOPs utilisation too.
 """
 
+import io
 import json
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, redirect_stderr
 from dataclasses import replace
 from typing import Any
 
@@ -27,8 +28,8 @@ _QUICK: dict[str, Any] = {
     **{"network": {"patch_size": 8, "width": 32, "depth": 2, "num_heads": 4, "mlp_dim": 64}, "batch_size": 2},
     **{"prototypes": 32, "hidden_dim": 16, "bottleneck_dim": 8, "global_size": 32, "local_size": 16, "num_local": 2},
 }
-# Matrix products a second, dense, in bfloat16, as the makers' data sheets have them.
-_PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "A10": 125e12, "L4": 121e12, "T4": 65e12}
+# Of dense matrix products in bfloat16 a second, as NVIDIA's data sheets have them; the first name that fits counts.
+_PEAK_FLOPS = {"H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "A100": 312e12}
 _IMAGES, _SIDE = 64, 256
 
 
@@ -57,21 +58,25 @@ def run(settings: Settings) -> list[Row]:
     name = _named(work)
     rows.append(Row("distill", f"{name}: memory of the step with its views", (report["bytes"] / 2**20,), "MiB"))
     rows.append(Row("distill", f"{name}: multiplications and additions", (report["flops"] / 1e9,), "GFLOP/image"))
-    peak = next((each for device, each in _PEAK_FLOPS.items() if device in jax.devices()[0].device_kind), None)
-    if peak is not None and work.half:
-        of_peak = [
-            Row(
-                "distill",
-                row.name.replace("step", "MFU of the step", 1),
-                tuple(100 * rate * report["flops"] / peak for rate in row.values),
-                "%",
-                better="more",
-            )
-            for row in rows
-            if row.name.startswith(name) and row.unit == "images/s" and "torch" not in row.name
-        ]
-        rows += of_peak
+    if work.half:
+        rows += utilisation(rows, report["flops"], jax.devices()[0].device_kind)
     return rows
+
+
+def utilisation(rows: Sequence[Row], flops: float, device: str) -> list[Row]:
+    """Returns the share of the device's peak that the house's rates come to; nothing for a device that is not known.
+
+    Args:
+      rows: images a second, the house's and others'.
+      flops: of an image.
+      device: its name, as JAX has it.
+    """
+    peak = next((each for name, each in _PEAK_FLOPS.items() if name in device), None)
+    return [
+        Row("distill", f"{row.name}: MFU", tuple(100 * rate * flops / peak for rate in row.values), "%", better="more")
+        for row in rows
+        if peak is not None and row.unit == "images/s" and not row.name.endswith(", torch")
+    ]
 
 
 def work_of(images: str, report: str, *, quick: bool) -> Distillation:
@@ -86,16 +91,17 @@ def work_of(images: str, report: str, *, quick: bool) -> Distillation:
 def count_parameters(work: Distillation) -> dict[str, int]:
     """Returns how many parameters the house trains in each part of the network."""
     blank = np.zeros((work.batch_size, work.global_size, work.global_size, 3), np.uint8)
-    params = make_steps(work, blank).experiment.abstract_state.params
+    with redirect_stderr(io.StringIO()):  # what it says of these blank images means nothing to anybody
+        params = make_steps(work, blank).experiment.abstract_state.params
     return {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in params.items()}
 
 
 def _compared(
     settings: Settings, contenders: Mapping[str, Contender], stream: str, what: str, work: Distillation
 ) -> list[Row]:
-    repeats, batches = settings.times(5), 1
-    say(f"distill: {what}: {repeats} x {batches} batches")
-    measured = take_turns([Turn(side, each, stream, batches) for side, each in contenders.items()], repeats)
+    repeats = settings.times(5)
+    say(f"distill: {what}: {repeats} turns")
+    measured = take_turns([Turn(side, each, stream, 1) for side, each in contenders.items()], repeats)
     labels = {"house": what, "torch": f"{what}, torch"}
     rows = [
         Row("distill", labels[side], tuple(each.rate for each in timed), "images/s", better="more")

@@ -65,7 +65,8 @@ def model_arrays(
     for prefix, beside in AVERAGES if average else ():
         averaged = {path: arrays[prefix + path] for path in trained if prefix + path in arrays}
         if averaged.keys() == trained.keys() and trained:
-            note("taken: the moving average of the parameters, which evaluations use too")
+            what = "teacher" if "teacher" in prefix else "moving average of the parameters"
+            note(f"taken: the {what}, which evaluations use too")
             taken = {path: array.astype(trained[path].dtype) for path, array in averaged.items()}
             collections = beside
             break

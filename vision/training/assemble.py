@@ -31,7 +31,7 @@ from vision.objectives.ema import with_ema
 from vision.training import sharding, state
 from vision.training.optimizers import OPTIMIZERS
 from vision.training.ruled import CLIPS, with_rules
-from vision.training.rules import layerwise_rules, rules_in_steps
+from vision.training.rules import layerwise_rules, paths_of, rules_in_steps
 from vision.training.schedules import SCHEDULES, with_warmup
 from vision.training.schema import eval_section, optimizer_section, own
 from vision.training.step import Constants, TrainStep, make_steps, make_train_step
@@ -135,7 +135,7 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
         return state.create(objective, optimizer, batch_spec, key, given)
 
     shapes = jax.eval_shape(create, keys.init)
-    if microbatches > 1 and "batch_stats" in shapes.extra.get("collections", {}):
+    if microbatches > 1 and any("/batch_stats/" in path for path in paths_of(shapes.extra)):
         inputs.opener.note(f"BatchNorm takes its statistics from each of the {microbatches} microbatches")
     shardings = sharding.state_shardings(shapes, mesh, config["sharding"], "config.sharding")
     train_step = make_train_step(

@@ -82,18 +82,50 @@ def lamb(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float =
 
 
 def lars(
-    rate: optax.Schedule, decay: Transform, *, momentum: float = 0.9, trust_coefficient: float = 0.001
+    rate: optax.Schedule,
+    decay: Transform,
+    *,
+    momentum: float = 0.9,
+    trust_coefficient: float = 0.001,
+    clip: bool = False,
 ) -> Transform:
     """SGD whose gradient of each tensor is scaled by ``trust_coefficient ||p|| / ||g||`` (You et al. 2017).
 
     Here g includes weight decay, so the ratio's denominator is ``||g + decay p||`` where the paper's algorithm 1
     has ``||g|| + decay ||p||``. Tensors of one dimension, biases and normalisation scales, take the plain gradient,
-    and so does a tensor whose norm is 0.
+    and so does a tensor whose norm is 0. With ``clip`` the scale is ``min(trust_coefficient ||p|| / (rate ||g||), 1)``
+    (LARC; solo-learn's ``clip_lr``): SGD whose step without momentum moves no tensor by more than that share of it.
     """
     _check_shares(momentum=momentum)
     _check_not_negative(trust_coefficient=trust_coefficient)
+    if clip:
+        bounded = _bounded_steps(rate, trust_coefficient)
+        return optax.chain(decay, bounded, optax.scale_by_learning_rate(rate), optax.trace(decay=momentum))
     trust = optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient), _is_matrix)
     return optax.chain(decay, trust, optax.scale_by_learning_rate(rate), optax.trace(decay=momentum))
+
+
+def _bounded_steps(rate: optax.Schedule, share: float) -> Transform:
+    """Scales gradients of matrices down to a norm of ``share ||p|| / rate``."""
+
+    def init(params: PyTree) -> optax.ScaleByScheduleState:
+        return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
+
+    def update(updates: PyTree, state: optax.ScaleByScheduleState, params: PyTree = None):
+        now = jnp.maximum(rate(state.count), 1e-12)
+
+        def scaled(u: Array, p: Array) -> Array:
+            if isinstance(u, optax.MaskedNode) or jnp.ndim(p) < 2:
+                return u
+            size, norm = jnp.linalg.norm(p), jnp.linalg.norm(u)
+            bound = jnp.where((size > 0) & (norm > 0), share * size / (now * jnp.maximum(norm, 1e-30)), 1.0)
+            return u * jnp.minimum(bound, 1.0)
+
+        masked = lambda x: isinstance(x, optax.MaskedNode)  # noqa: E731
+        updates = jax.tree.map(scaled, updates, params, is_leaf=masked)
+        return updates, optax.ScaleByScheduleState(count=optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(init, update)
 
 
 def lion(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.99) -> Transform:

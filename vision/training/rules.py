@@ -29,7 +29,7 @@ def map_paths(function: Callable[[str], Any], tree: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(lambda path, _: function(path_of(path)), tree)
 
 
-def check_rules(rules: Sequence[Rule], params: PyTree, where: str) -> None:
+def check_rules(rules: Sequence[Any], params: PyTree, where: str) -> None:
     """Holds rules against the parameters they are for.
 
     Raises:
@@ -43,14 +43,15 @@ def check_rules(rules: Sequence[Rule], params: PyTree, where: str) -> None:
             isinstance(rule, tuple) and len(rule) == 2 and isinstance(rule[0], str) and isinstance(rule[1], Mapping)
         ):
             raise ConfigError(f"{here}: write a rule as (regex, {{setting: value}}), got {rule!r}")
-        pattern, settings = rule
+        pattern: str = rule[0]
+        settings: Mapping[str, Any] = rule[1]
         check_pattern(pattern, paths, here)
         for name, value in settings.items():
             if name not in SETTINGS:
                 raise ConfigError(
                     f"{here}.{name}: unknown setting{did_you_mean(name, SETTINGS)}; known: {', '.join(SETTINGS)}"
                 )
-            kinds = (int, float) if SETTINGS[name] is float else (SETTINGS[name],)
+            kinds: Any = (int, float) if SETTINGS[name] is float else (SETTINGS[name],)
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 raise ConfigError(f"{here}.{name}: expected {SETTINGS[name].__name__}, got {value!r}")
             if not 0.0 <= value < math.inf:
