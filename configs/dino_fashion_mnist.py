@@ -41,7 +41,7 @@ def get_config(argument: str = "quick") -> ConfigDict:
         raise ValueError(f"the argument is one of {', '.join(MODELS)}, got {argument!r}")
     config = ConfigDict()
     config.batch_size = 256
-    config.duration = {"epochs": 2 if argument == "quick" else 3}
+    config.duration = {"epochs": 2}
     config.data = {
         "name": "fashion_mnist",
         "views": VIEWS[argument],
