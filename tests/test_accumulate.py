@@ -47,7 +47,12 @@ def relative(a, b):
 
 @pytest.mark.parametrize(
     ("name", "microbatches"),
-    [(name, count) for name in OBJECTIVE for count in (2, 4, 16) if name != "simclr" or count == 4],
+    [
+        pytest.param(name, count, marks=[pytest.mark.slow] * (count == 16))
+        for name in OBJECTIVE
+        for count in (2, 4, 16)
+        if name != "simclr" or count == 4
+    ],
 )
 def test_accumulation_equals_the_big_batch_dropout_included(name, microbatches):
     whole, parts = gradients(name, 1), gradients(name, microbatches)

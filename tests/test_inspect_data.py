@@ -18,6 +18,7 @@ def root(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_numbers_of_a_folder_and_its_sheets(root, tmp_path, program):
     arguments = ["--config", "configs/folder.py", f"--config.data.name=npz:{root / 'arrays.npz'}", "--json"]
     arguments += ["--config.batch_size=16", "--config.evals.val.batch_size=8", "--batches=2"]
