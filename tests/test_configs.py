@@ -25,6 +25,7 @@ from vision.training.schema import resolve
 CONFIGS = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.name != "__init__.py")
 # What stands behind the colon of `configs/x.py:argument`; the first is the default.
 ARGUMENTS = {
+    "few_labels_fashion_mnist": ("vgg", "vit", "lenet"),
     "dino_fashion_mnist": ("quick", "full"),
     "dino_resnet18_cifar10": ("solo_learn", "lightly"),
     "dino_vits16_imagenet": ("vanilla", "boosted"),
@@ -43,6 +44,7 @@ SPECS = [path.stem for path in CONFIGS] + [f"{stem}:{each}" for stem, all_of in 
 # recipe that an argument chooses, are traced with few layers, and step with all of them in the slow tests.
 TRACED = [path.stem for path in CONFIGS if "imagenet" in path.stem] + [
     "dino_fashion_mnist",
+    "few_labels_fashion_mnist",
     "dino_fashion_mnist:full",
     "dino_resnet18_cifar10",
     "dino_resnet18_cifar10:lightly",
