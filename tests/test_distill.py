@@ -1,5 +1,6 @@
 """Self-distillation as a training: teacher and centre, resumed bit for bit, on any number of devices, used after."""
 
+import json
 import math
 
 import jax
@@ -279,3 +280,23 @@ def test_data_without_labels_are_enough():
     experiment = assemble(resolve(config()), given=unlabelled)
     assert experiment.source.num_classes == 0
     assert math.isclose(experiment.abstract_state.params["head"]["prototypes"].shape[1], HEAD["num_prototypes"])
+
+
+def test_evaluations_may_have_images_of_another_size_than_those_that_views_are_cut_from():
+    larger = config(evals={"knn": {"name": "knn", "k": 1, "split": "train", "batch_size": 8}})
+    larger["data"] |= {"image_size": 24, "eval_image_size": 16}
+    experiment = assemble(resolve(larger), given=images())
+    assert experiment.inputs.part.size == (24, 24)
+    assert experiment.model.image_shape == (16, 16, 1)
+    pipeline, _ = experiment.inputs.evaluation_pipeline(
+        "train", batch_size=8, sharding=batch_sharding(experiment.mesh), what="knn"
+    )
+    assert pipeline.resident["image"].shape == (32, 16, 16, 1)
+
+
+@pytest.mark.slow
+def test_the_untrained_network_is_evaluated_too_where_asked_for(tmp_path):
+    knn = {"name": "knn", "k": 1, "split": "train", "batch_size": 8, "at_start": True}
+    train(config(evals={"knn": knn}), tmp_path, sources=images())
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "knn/accuracy" in line] == [0, 6]
