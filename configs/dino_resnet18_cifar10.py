@@ -11,7 +11,9 @@ momentum from 0.9995, teacher temperature 0.07, 4,096 prototypes that are frozen
 to 1 of the image without blur. lightly: SGD with learning rate 0.06, weight decay 5e-4, 128 images, a constant momentum
 of 0.99, 2,048 prototypes, a head of two layers with batch normalisation, views of 0.4 to 1.
 
-What is not quite theirs: solo-learn's warm-up starts from 3e-5, lightly's schedule goes by the epoch.
+What is not quite theirs: solo-learn's warm-up starts from 3e-5, lightly's schedule goes by the epoch; both views go
+through the network at once, so its batch statistics are theirs together, and the first convolution is padded by 1,
+where solo-learn's is by 2.
 """
 
 from typing import Any

@@ -15,8 +15,9 @@ on a part of the batch, the teacher's momentum on a cosine from 0.992 to 1.
 
 What is not quite the published training: the views are cut from images of 320 x 320 (see
 configs/dino_vits16_imagenet.py). Of the two global views of each image one is masked, where the authors mask half of
-all views of the batch. KoLeo is over all images of the step, not over those of one GPU. Gaussian blur has the
-probabilities that were meant; `blur_as_released=True` in the views gives those of the published code.
+all views of the batch. KoLeo is over all images of the step, not over those of one GPU. Adam's moments of the
+prototypes begin when these are set free; there the learning rate is 0 till then, and the moments are kept. Gaussian
+blur has the probabilities that were meant; `blur_as_released=True` in the views gives those of the published code.
 `--config.microbatches` needs `--config.model.drop_mode=example`.
 """
 

@@ -107,7 +107,7 @@ def test_the_teacher_is_a_copy_that_moves_on_the_published_cosine():
 
 def test_teacher_temperature_warms_up_on_a_line():
     warm = {"warmup_teacher_temperature": 0.04, "teacher_temperature": 0.07, "warmup": {"steps": 30}}
-    objective = distill(vit(), **LENGTHS, **HEAD, **warm)
+    objective = distill(vit(), **{**LENGTHS, "total_steps": 100}, **HEAD, **warm)
     params, extra = objective.init(jax.random.key(0), SPEC)
     outputs = jax.eval_shape(lambda: objective.forward(params, extra, VIEWS, None, True)[0])
     outputs = jax.tree.map(lambda x: jnp.ones(x.shape), outputs)
@@ -153,6 +153,8 @@ def test_the_network_learns_nothing_from_the_teacher_side():
         ({"mask_ratio": (0.5, 0.1)}, "mask_ratio must be two numbers"),
         ({"koleo_weight": -1.0}, "must be >= 0"),
         ({"num_prototypes": 1}, "num_prototypes must be at least 2"),
+        ({"warmup": {"steps": 3}}, "warmup and warmup_teacher_temperature go together"),
+        ({"warmup": {"steps": 30}, "warmup_teacher_temperature": 0.01}, "30 steps are more than the 10"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, message):
@@ -257,6 +259,24 @@ def test_without_centring_and_sharpening_a_run_collapses_and_says_so(tmp_path, c
     assert "collapse" in summary["warnings"][0]
     assert "warning: collapse" in capsys.readouterr().err
     assert "collapse" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_without_centring_at_the_temperature_of_the_student_it_collapses_too(tmp_path):
+    """Not to the uniform distribution nor to one prototype, but to one distribution for all images."""
+    broken = config(duration={"steps": 150})
+    broken["objective"] |= {"centering": "none", "teacher_temperature": 0.1, "teacher_momentum": 0.5}
+    broken["optimizer"] = {"name": "adamw", "learning_rate": 1e-2}
+    summary = train(broken, tmp_path, sources=images())
+    assert "collapse" in summary["warnings"][0]
+
+
+def test_views_that_nobody_reads_are_refused():
+    views = {"global": (view(16),) * 2, "locals": (view(8),)}
+    with pytest.raises(
+        ConfigError, match="config.data.views.locals: distill takes no such views.*did you mean 'local'"
+    ):
+        assemble(resolve(config(data={"name": "arrays", "views": views})), given=images())
 
 
 def test_local_views_need_a_backbone_of_any_size():

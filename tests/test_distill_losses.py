@@ -54,6 +54,17 @@ def test_koleo_of_three_directions():
     assert float(koleo(rows * jnp.asarray([[3.0], [0.1], [7.0]]))) == pytest.approx(-0.11947729, abs=1e-6)
 
 
+def test_sinkhorn_knopp_loses_no_row_beside_one_of_much_larger_logits():
+    found = sinkhorn_knopp(jnp.asarray([[3.0, 0, 0], [-3, -3.1, -3.2], [-3, -2.9, -3]]), ONES(3), temperature=0.04)
+    np.testing.assert_allclose(found.sum(1), 1.0, atol=1e-5)
+
+
+def test_features_of_zeros_have_a_finite_gradient():
+    value, gradient = jax.value_and_grad(koleo)(jnp.zeros((4, 3)))
+    assert bool(jnp.isfinite(value))
+    assert not np.any(gradient)
+
+
 def test_koleo_of_equal_features_is_large_and_has_a_finite_gradient():
     value, gradient = jax.value_and_grad(koleo)(ONES((4, 3)))
     assert float(value) > 15
@@ -176,7 +187,10 @@ def test_warnings_name_both_kinds_of_collapse_and_no_other_state():
     assert "sits at ln K = 4.158883" in prototype_warning(uniform, num_prototypes=k)
     one = values_of(jnp.zeros((8, 2, k)).at[:, :, 5].set(1.0), 0.1)
     assert one["prototype_usage"] == pytest.approx(1 / k)
-    assert "the same prototype" in prototype_warning(one, num_prototypes=k)
+    assert "the same of all images" in prototype_warning(one, num_prototypes=k)
+    any_one = jax.nn.softmax(jax.random.normal(jax.random.key(0), (k,)))  # neither one prototype nor all of them
+    between = values_of(jnp.broadcast_to(any_one, (8, 2, k)), 3.9)
+    assert "the same of all images" in prototype_warning(between, num_prototypes=k)
     healthy = values_of(jax.nn.one_hot(jnp.arange(16).reshape(8, 2), k), 3.0)
     assert prototype_warning(healthy, num_prototypes=k) is None
     assert healthy["prototype_usage"] == pytest.approx(16 / k, rel=1e-5)

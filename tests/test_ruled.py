@@ -11,6 +11,8 @@ from vision.training.clipping import clip_norms
 from vision.training.optimizers import OPTIMIZERS
 from vision.training.ruled import with_rules
 from vision.training.rules import layerwise_rules, rules_in_steps
+from vision.training.state import TrainState
+from vision.training.step import _unless
 
 PARAMS = {
     "backbone": {"kernel": jnp.full((2, 2), 0.5), "bias": jnp.ones(2)},
@@ -97,6 +99,17 @@ def test_a_late_layer_begins_anew_at_the_learning_rate_of_its_step():
     others = steps(ruled(), 4)
     for one, other in zip(updates, others, strict=True):
         np.testing.assert_array_equal(one["backbone"]["kernel"], other["backbone"]["kernel"])
+
+
+def test_a_skipped_step_makes_the_wait_no_longer_and_the_schedule_no_older():
+    """Time goes on in a step that is skipped for a loss that is not finite, for late layers too."""
+    optimizer = ruled(rules=((r"prototypes", {"freeze_for": 2}),))
+    old = TrainState(jnp.int32(0), PARAMS, {}, optimizer.init(PARAMS))
+    _, opt_state = optimizer.update(GRADIENTS, old.opt_state, PARAMS)
+    skipped = _unless(jnp.bool_(False), TrainState(jnp.int32(1), PARAMS, {}, opt_state), old)
+    _, opt_state = optimizer.update(GRADIENTS, skipped.opt_state, PARAMS)
+    update, _ = optimizer.update(GRADIENTS, opt_state, PARAMS)
+    np.testing.assert_allclose(update["head"]["prototypes"], -0.3, rtol=1e-5)
 
 
 def test_weight_decay_follows_its_schedule_but_where_a_rule_says_otherwise():

@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(
             f"{args.run} does not say how raw images are normalised; export with --input float32 for images that are"
         )
+    if args.function == "predict" and not getattr(saved.model.module, "num_classes", 0):
+        raise UserError(f"{args.run}: {saved.name} has no head, so it predicts nothing; export with --function encode")
     feature = "output" if args.function == "predict" else args.feature or "pre_logits"
     preprocessing = saved.preprocessing if kind == "uint8" else None
     function = predictor(saved.model, saved.arrays, feature=feature, preprocessing=preprocessing)

@@ -61,7 +61,8 @@ class PrototypeHead(nn.Module):
 
 
 def unit(x: Float[Array, "..."], *, axis: int) -> Float[Array, "..."]:
-    """Returns ``x / max(||x||, 1e-12)`` along an axis, in float32; zeros stay zeros, with a gradient of 0."""
+    """Returns ``x / ||x||`` along an axis, in float32; what is shorter than 1e-12 becomes 0, with a gradient of 0."""
     x = x.astype(jnp.float32)
     square = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
-    return x * jnp.reciprocal(jnp.sqrt(jnp.maximum(square, 1e-24)))
+    there = square > 1e-24
+    return jnp.where(there, x * jnp.reciprocal(jnp.sqrt(jnp.where(there, square, 1.0))), 0.0)

@@ -17,4 +17,5 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "simclr": simclr,
 }
 # These take a model without a head, and images alone.
+VIEWS = {"distill": ("global", "local"), "simclr": ("global",)}  # what an objective reads of config.data.views
 WITHOUT_LABELS = frozenset({"distill", "simclr", "masked_autoencoder"})

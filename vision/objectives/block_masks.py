@@ -30,7 +30,8 @@ def block_mask(key: Key[Array, ""], grid: tuple[int, int], share: Float[Array, "
 
     A rectangle has about 4 patches at least, an area drawn evenly up to what is still to be masked, and an aspect ratio
     drawn evenly in its logarithm from 0.3 to 1 / 0.3. One that does not fit, masks nothing new or masks too many is
-    drawn again, ten times at most; then the mask is as it is.
+    drawn again, ten times at most; then the mask is as it is. (DINOv2 also keeps a rectangle below half of all
+    patches, which matters for shares above one half alone.)
     """
     height, width = grid
     wanted = jnp.floor(share * (height * width)).astype(jnp.int32)

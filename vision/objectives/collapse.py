@@ -15,6 +15,7 @@ from vision.models.projection import unit
 from vision.objectives.base import Metrics
 
 _NEAR = 1e-3
+_TOLD_APART = 1e-2  # share of ln K below which images are not told apart
 
 
 def feature_meters(features: Float[Array, "rows width"]) -> Metrics:
@@ -58,19 +59,25 @@ def prototype_meters(target: Float[Array, "*rows prototypes"], cross_entropy: Fl
 def prototype_warning(values: Mapping[str, float], *, num_prototypes: int) -> str | None:
     """Returns what is wrong where the meters of self-distillation show a collapse, None where they do not.
 
+    ``ln(K usage) - teacher_entropy`` is the mutual information of images and prototypes: 0 where the teacher says the
+    same of every image, be it one prototype, all of them, or any one distribution in between.
+
     Args:
       values: means of the metrics, with ``distillation_loss`` and those of :func:`prototype_meters`.
       num_prototypes: K.
     """
     uniform = math.log(num_prototypes)
     loss, entropy, usage = (values[name] for name in ("distillation_loss", "teacher_entropy", "prototype_usage"))
-    if abs(loss - uniform) < _NEAR * uniform and entropy > (1 - _NEAR) * uniform:
+    if abs(loss - uniform) < _NEAR * uniform:
         return (
-            f"collapse: the loss sits at ln K = {uniform:.6f}, teacher and student prefer no prototype; "
+            f"collapse: the loss sits at ln K = {uniform:.6f}, the student prefers no prototype; "
             "sharpen the teacher (a lower temperature)"
         )
-    if usage < 2 / num_prototypes and entropy < _NEAR * uniform:
-        return "collapse: the teacher gives all images the same prototype; centre it, or take Sinkhorn-Knopp"
+    if math.log(num_prototypes * usage) - entropy < _TOLD_APART * uniform:
+        return (
+            "collapse: the teacher says the same of all images; centre and sharpen it (a temperature well below the "
+            "student's), or take Sinkhorn-Knopp"
+        )
     return None
 
 

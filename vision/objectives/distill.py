@@ -36,7 +36,7 @@ def distill(
     head_batch_norm: bool = False,
     student_temperature: float = 0.1,
     teacher_temperature: float = 0.04,
-    warmup_teacher_temperature: float = 0.04,
+    warmup_teacher_temperature: float | None = None,
     warmup: Duration | None = None,
     centering: Centering = "centre",
     centre_momentum: float = 0.9,
@@ -70,7 +70,7 @@ def distill(
       head_batch_norm: likewise.
       student_temperature: of the student's softmax.
       teacher_temperature: of the teacher's, once it is warm.
-      warmup_teacher_temperature: where it starts, to rise on a straight line.
+      warmup_teacher_temperature: where it starts, to rise on a straight line; together with ``warmup``.
       warmup: how long it rises; None for not at all. Here by the step, as in DINOv2; DINO's code goes by the epoch.
       centering: what keeps one prototype from winning: the moving centre, Sinkhorn-Knopp over the batch, or nothing.
       centre_momentum: of the moving centre.
@@ -88,7 +88,9 @@ def distill(
     for name, value in (("student", student_temperature), ("teacher", teacher_temperature)):
         if not value > 0.0:
             raise ValueError(f"{name}_temperature must be above 0, got {value}")
-    if not warmup_teacher_temperature > 0.0:
+    if (warmup_teacher_temperature is None) != (warmup is None):
+        raise ValueError("warmup and warmup_teacher_temperature go together: how long, and from where")
+    if warmup_teacher_temperature is not None and not warmup_teacher_temperature > 0.0:
         raise ValueError(f"warmup_teacher_temperature must be above 0, got {warmup_teacher_temperature}")
     for name, value in (("centre_momentum", centre_momentum), ("teacher_momentum", teacher_momentum)):
         if not 0.0 <= value < 1.0:
@@ -112,9 +114,11 @@ def distill(
         heads["patch_head"] = PrototypeHead(num_prototypes, bottleneck_dim=patch_bottleneck_dim, **form)
     of_patches = "patch_head" if "patch_head" in heads else "head"
     warm_steps = steps_of(warmup, "warmup") if warmup is not None else 0
-    temperature_at = optax.linear_schedule(warmup_teacher_temperature, teacher_temperature, warm_steps)
-    if not warm_steps:
-        temperature_at = optax.constant_schedule(teacher_temperature)
+    if warm_steps > total_steps:
+        raise ValueError(f"warmup: {warm_steps} steps are more than the {total_steps} of the training")
+    temperature_at = optax.constant_schedule(teacher_temperature)
+    if warm_steps and warmup_teacher_temperature is not None:
+        temperature_at = optax.linear_schedule(warmup_teacher_temperature, teacher_temperature, warm_steps)
     # One minus the momentum, as in float32 a momentum of 1 - 1e-8 would be 1.
     span = 1.0 - teacher_momentum
     rate_at = optax.cosine_decay_schedule(span, max(total_steps, 1), (1.0 - final_teacher_momentum) / span)
@@ -124,6 +128,10 @@ def distill(
         if views.shape[1] != 2:
             raise ValueError(f"distill takes two global views, data.views.global makes {views.shape[1]}")
         image = jax.ShapeDtypeStruct((views.shape[0], *views.shape[2:]), views.dtype)
+        if patch_weight:
+            height, width = patch_grid(image.shape[1:], getattr(model.module, "patch_size", 1))
+            if min(height, width) < 3 or int(mask_ratio[1] * height * width) < 1:
+                raise ValueError(f"patch_weight: {height}x{width} patches are too few to mask blocks of them")
         if "local" in batch_spec:
             model.check(batch_spec["local"].shape[2:])
         keys = jax.random.split(key, 1 + len(heads))

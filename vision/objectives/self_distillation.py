@@ -1,5 +1,7 @@
 """The loss of self-distillation and what keeps it from collapsing: centring and Sinkhorn-Knopp. All in float32."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -91,7 +93,8 @@ def sinkhorn_knopp(
     """Returns assignments whose rows sum to 1 and that use all prototypes about equally.
 
     ``exp(logits / temperature)`` with its columns and rows normalised in turn, the rows last (Cuturi 2013; Caron et
-    al. 2020, SwAV, section 3.1; DINOv2 takes three iterations). Rows that are not valid are all zeros.
+    al. 2020, SwAV, section 3.1; DINOv2 takes three iterations). Rows that are not valid are all zeros. Computed on
+    logarithms, so that no row vanishes beside one of much larger logits.
 
     Args:
       logits: of the global batch.
@@ -99,16 +102,15 @@ def sinkhorn_knopp(
       temperature: of the teacher.
       iterations: how often.
     """
-    counts = valid[:, None] > 0
-    scaled = jnp.where(counts, logits.astype(jnp.float32) / temperature, -jnp.inf)
-    highest = jnp.max(scaled)
-    q = jnp.exp(scaled - jnp.where(jnp.isfinite(highest), highest, 0.0))
     rows, prototypes = jnp.maximum(jnp.sum(valid), 1.0), logits.shape[1]
-    q = q / jnp.maximum(jnp.sum(q), _TINY)
+    log_q = jnp.where(valid[:, None] > 0, logits.astype(jnp.float32) / temperature, -jnp.inf)
     for _ in range(iterations):
-        q = q / (jnp.maximum(jnp.sum(q, axis=0, keepdims=True), _TINY) * prototypes)
-        q = q / (jnp.maximum(jnp.sum(q, axis=1, keepdims=True), _TINY) * rows)
-    return q * rows
+        log_q = log_q - _log_sum(log_q, axis=0) - math.log(prototypes)
+        log_q = log_q - _log_sum(log_q, axis=1) - jnp.log(rows)
+    return jnp.exp(log_q + jnp.log(rows))
 
 
-_TINY = 1e-37  # what underflows as a whole stays zero
+def _log_sum(x: Float[Array, "rows prototypes"], *, axis: int) -> Float[Array, "..."]:
+    """The logarithm of the sum of exponentials; 0 for a row that does not count."""
+    total = jax.nn.logsumexp(x, axis=axis, keepdims=True)
+    return jnp.where(jnp.isfinite(total), total, 0.0)

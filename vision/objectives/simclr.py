@@ -132,8 +132,8 @@ def collapse_warning(values: Mapping[str, float]) -> str | None:
       values: means of the metrics, with ``contrastive_loss`` and ``uniform_loss``.
     """
     loss, uniform = values["contrastive_loss"], values["uniform_loss"]
-    if abs(loss - uniform) > 1e-3 * uniform:
-        return None
+    if abs(loss - uniform) > 1e-3 * uniform or values["feature_std"] > 0.1:
+        return None  # at a high temperature any loss is near it at first
     return (
         f"collapse: the loss sits at ln(2 N - 1) = {uniform:.6f} for N images a batch, all views look alike to the "
         "head; lower the temperature or the learning rate"

@@ -18,14 +18,14 @@ from vision.data.inputs import Inputs, open_inputs
 from vision.data.pipeline import Pipeline
 from vision.data.source import Source
 from vision.data.sources import Given
-from vision.errors import ConfigError
+from vision.errors import ConfigError, did_you_mean
 from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet, Evaluator
 from vision.evaluation.feature_files import FeatureFiles
 from vision.evaluation.features import Features
 from vision.evaluation.outputs import MEAN
 from vision.models.interface import Model
-from vision.objectives import OBJECTIVES, WITHOUT_LABELS
+from vision.objectives import OBJECTIVES, VIEWS, WITHOUT_LABELS
 from vision.objectives.base import Objective
 from vision.objectives.ema import with_ema
 from vision.training import sharding, state
@@ -217,6 +217,13 @@ def make_objective(config: Config, model: Model, *, total_steps: int, in_steps: 
     """
     name, path = config["objective"]["name"], "config.objective"
     supplied = {"total_steps": total_steps, "steps_of": lambda duration, key: in_steps(duration, f"{path}.{key}")}
+    for view in config["data"]["views"] or {}:
+        if name in VIEWS and view not in VIEWS[name]:
+            known = VIEWS[name]
+            raise ConfigError(
+                f"config.data.views.{view}: {name} takes no such views{did_you_mean(view, known)}; it takes "
+                f"{', '.join(known)}"
+            )
     asked = inspect.signature(OBJECTIVES[name]).parameters
     supplied = {key: value for key, value in supplied.items() if key in asked}
     objective = call(OBJECTIVES[name], config["objective"], path, model=model, **supplied)

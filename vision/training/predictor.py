@@ -79,6 +79,8 @@ def open_predictor(
         return _of_fit(path, fit_schema.resolve(config), note, given)
     pretrained = load_pretrained(str(path), step=step, note=note)
     model, expected = pretrained.model, pretrained.preprocessing
+    if not getattr(model.module, "num_classes", 0):
+        raise UserError(f"{workdir}: {pretrained.name} has no head, so it gives no scores")
     height, width, channels = pretrained.image_shape
     part = HostPart((height, width), channels, expected.crop, expected.decoder, expected.filter)
     mean, std = (np.asarray(value, np.float32) for value in (expected.mean, expected.std))

@@ -68,7 +68,10 @@ class Pretrained(NamedTuple):
           UserError: it was not trained to classify.
         """
         if self.objective.get("name", "classify") != "classify":
-            raise UserError(f"{self.name} was trained by {self.objective['name']}, which tells no classes apart")
+            raise UserError(
+                f"{self.name} was trained by {self.objective['name']}, which tells no classes apart; "
+                "evaluators of features do without: --evaluator knn, or linear_probe"
+            )
         return self.objective.get("loss", "softmax")
 
     @property

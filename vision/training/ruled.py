@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -94,17 +94,31 @@ def _scheduled_decay(decay_at: optax.Schedule, decays: PyTree) -> Transform:
     return optax.GradientTransformation(init, update)
 
 
+class _Late(NamedTuple):
+    """A clock, as the schedules have it, and the state of what waits for it."""
+
+    clock: optax.ScaleByScheduleState
+    inner: PyTree
+
+
 def _after(inner: Transform, steps: int) -> Transform:
-    """The optimizer of parameters whose first update is that of step ``steps``; their schedules are not behind."""
+    """The optimizer of parameters whose first update is that of step ``steps``; only their schedules go on till then.
+
+    Its clock is one of optax's schedules, so that it goes on in a step that is skipped, as the learning rate does.
+    """
     is_clock = lambda x: isinstance(x, optax.ScaleByScheduleState)  # noqa: E731
+    later = lambda x: x._replace(count=optax.safe_increment(x.count)) if is_clock(x) else x  # noqa: E731
 
-    def init(params: PyTree) -> PyTree:
-        moved = lambda x: x._replace(count=x.count + steps) if is_clock(x) else x  # noqa: E731
-        return jax.tree.map(moved, inner.init(params), is_leaf=is_clock)
+    def init(params: PyTree) -> _Late:
+        return _Late(optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32)), inner.init(params))
 
-    return optax.transforms.conditionally_mask(
-        optax.GradientTransformation(init, inner.update), lambda step: step >= steps
-    )
+    def update(updates: PyTree, state: _Late, params: PyTree = None) -> tuple[PyTree, _Late]:
+        wait = lambda: (optax.tree.zeros_like(updates), jax.tree.map(later, state.inner, is_leaf=is_clock))  # noqa: E731
+        go = lambda: inner.update(updates, state.inner, params)  # noqa: E731
+        updates, after = jax.lax.cond(state.clock.count >= steps, go, wait)
+        return updates, _Late(later(state.clock), after)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _per_parameter(function: Callable[[Array, Array, float], Array], settings: PyTree) -> Transform:
