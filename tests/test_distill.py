@@ -77,7 +77,8 @@ def test_eight_devices_agree_with_one_on_loss_gradients_centres_and_meters(kind)
     assert far(gradients(objective, devices=8), whole) < 2e-5
 
 
-@pytest.mark.parametrize("kind", ["dino", pytest.param("separate", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dino", "separate"])
 def test_accumulation_equals_the_big_batch(kind):
     objective = KINDS[kind]()
     assert far(gradients(objective, microbatches=4), gradients(objective)) < 2e-5

@@ -94,7 +94,7 @@ def test_a_feature_and_a_fixed_batch_size():
     assert run.platforms == ("cpu",)
     with pytest.raises(ValueError, match="shape"):
         run.call(images[:1])
-    with pytest.raises(UserError, match="no feature 'block99'; it has block00, class_token"):
+    with pytest.raises(UserError, match="no feature 'block99'; it has block00, block00/class_token, class_token"):
         export(predictor(model, arrays, feature="block99"), (16, 16, 3), dtype="float32", batch_size=1)
 
 
