@@ -50,7 +50,8 @@ def linear_probe(
     weights from N(0, 0.01), biases of 0. Features are not standardised, there as here. There they are of
     augmented images and training takes 12,500 steps; here they are made once, without augmentation, and the default
     is a tenth of the steps. DINO's first protocol (Caron et al. 2021, ``eval_linear.py``) is ``learning_rates=(1e-3,)``
-    with ``blocks=(4,)`` and ``average_pool=(False,)``.
+    with ``blocks=(4,)`` and ``average_pool=(False,)``. What is held out to choose by is never
+    trained on.
 
     Args:
       eval_set: what to report on.
