@@ -187,7 +187,8 @@ class ViT(nn.Module):
         if self.class_token:
             features["class_token"] = x[:, 0]
             blocks = [f"block{number:02d}" for number in range(self.depth)]
-            features |= {f"{block}/class_token": norm(of_blocks[block][:, 0]) for block in blocks}
+            of_each = norm(jnp.stack([of_blocks[block][:, 0] for block in blocks], axis=1))
+            features |= {f"{block}/class_token": of_each[:, number] for number, block in enumerate(blocks)}
         if self.num_registers:
             features["registers"] = x[:, num_prefix - self.num_registers : num_prefix]
         return self._head(x, features, kernel_init)

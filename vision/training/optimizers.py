@@ -114,7 +114,7 @@ def _bounded_steps(rate: optax.Schedule, share: float) -> Transform:
     def update(updates: PyTree, state: optax.ScaleByScheduleState, params: PyTree = None):
         now = jnp.maximum(rate(state.count), 1e-12)
 
-        def scaled(u: Array, p: Array) -> Array:
+        def scaled(u: Any, p: Any) -> Any:
             if isinstance(u, optax.MaskedNode) or jnp.ndim(p) < 2:
                 return u
             size, norm = jnp.linalg.norm(p), jnp.linalg.norm(u)
