@@ -56,7 +56,7 @@ def get_config(argument: str = "quick") -> ConfigDict:
         "hidden_dim": 512,
         "bottleneck_dim": 128,
         "teacher_momentum": 0.99,
-        # The moving centre learns too, but takes many times longer.
+        # With the moving centre, and without KoLeo, features spread over two directions only (docs/results.md).
         "centering": "sinkhorn_knopp",
         "koleo_weight": 0.1,
     }
