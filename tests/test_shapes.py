@@ -1,12 +1,14 @@
 """The shapes: the same pixels for everyone, geometry as in the textbook, words held out where they should be."""
 
+import hashlib
 import math
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from vision.data.builders import shapes
+from vision.data.builders import shapes, shapes24
 from vision.data.builders.shape_captions import captions
 from vision.data.builders.shape_raster import PIXELS, SAMPLES, inside, render
 from vision.data.builders.shape_scenes import (
@@ -16,8 +18,11 @@ from vision.data.builders.shape_scenes import (
     COLOR_JITTER,
     COLORS,
     HELDOUT,
+    HELDOUT_24,
     RADII,
     SHAPES,
+    SHAPES_8,
+    SHAPES_24,
     SIZES,
     SPLITS,
     UNITS,
@@ -196,14 +201,39 @@ def test_held_out_combinations_cover_every_word_once():
     assert {shape for _, shape in words} == set(SHAPES)
 
 
-def test_no_object_of_the_other_splits_is_held_out():
+def test_three_held_out_combinations_of_every_word_leave_five():
+    assert len(set(HELDOUT_24)) == 24
+    assert set(HELDOUT) < set(HELDOUT_24)
+    words = [CLASSES[each].split() for each in HELDOUT_24]
+    assert Counter(color for color, _ in words) == dict.fromkeys(COLORS, 3)
+    assert Counter(shape for _, shape in words) == dict.fromkeys(SHAPES, 3)
+
+
+@pytest.mark.parametrize("recipe", [SHAPES_8, SHAPES_24])
+def test_no_object_of_the_other_splits_is_held_out(recipe):
     for split, count in SPLITS.items():
-        each = draw(split, count)
+        each = draw(split, count, recipe)
         combination = (each.color * len(SHAPES) + each.shape)[there(each)]
-        expected = set(HELDOUT) if split == "heldout" else set(range(len(CLASSES))) - set(HELDOUT)
+        heldout = set(recipe.heldout)
+        expected = heldout if split == "heldout" else set(range(len(CLASSES))) - heldout
         assert set(combination.tolist()) == expected, "all of its combinations appear, and no other"
         main = each.color[:, 0] * len(SHAPES) + each.shape[:, 0]
         assert set(main.tolist()) == expected
+
+
+def test_the_two_data_sets_have_no_picture_in_common(pictures):
+    """Who trains on one may test on the other."""
+    known = {picture.tobytes() for each in pictures.values() for picture in each}
+    assert not known & {picture.tobytes() for picture in render(draw("train", COUNT, SHAPES_24))}
+
+
+def test_the_first_data_set_is_what_it_has_been(scenes):
+    """Digest of all columns of its first scenes, from before there was a second."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for name, column in sorted(vars(scenes[split]).items()):
+            digest.update(name.encode() + np.ascontiguousarray(column).tobytes())
+    assert digest.hexdigest()[:16] == "fd95171d54eece01"
 
 
 def test_values_are_drawn_evenly():
@@ -296,8 +326,20 @@ def test_classes_are_named_as_captions_name_them(built):
         assert int(example["label"]) in HELDOUT
 
 
-def test_the_data_set_says_its_sizes():
-    text = shapes.Shapes.__doc__
+def test_the_second_data_set_is_built_of_its_own_scenes(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "SPLITS", dict.fromkeys(SPLITS, 5))
+        builder = shapes24.Shapes24(data_dir=str(tmp_path), file_format="array_record")
+        builder.download_and_prepare()
+    assert builder.name == "shapes24"
+    for split in SPLITS:
+        expected = {picture.tobytes() for picture in render(draw(split, 5, SHAPES_24))}
+        assert {example["image"].tobytes() for example in examples(builder, split)} == expected
+
+
+@pytest.mark.parametrize("builder", [shapes.Shapes, shapes24.Shapes24])
+def test_the_data_set_says_its_sizes(builder):
+    text = builder.__doc__
     assert f"{sum(SPLITS.values()):,} scenes" in text
     assert SPLITS == {"train": 20_000, "val": 2_000, "test": 2_000, "heldout": 2_000}
 

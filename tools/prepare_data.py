@@ -1,8 +1,8 @@
 """Prepares a data set: downloads it where it has to be, and writes it as TFDS array records.
 
-NAME is one of ours (digits, shapes: no download, no TensorFlow) or any data set of TFDS, as name, name/config or
-name:version: mnist, cifar10, imagenet2012, oxford_flowers102, imagenette/160px-v2. Preparing those mostly needs
-TensorFlow, pip install -e ".[prepare]"; reading them afterwards does not.
+NAME is one of ours (digits, shapes, shapes24: no download, no TensorFlow) or any data set of TFDS, as name,
+name/config or name:version: mnist, cifar10, imagenet2012, oxford_flowers102, imagenette/160px-v2. Preparing those
+mostly needs TensorFlow, pip install -e ".[prepare]"; reading them afterwards does not.
 
 Data sets lie in --data_dir, or TFDS_DATA_DIR, or ~/tensorflow_datasets. What is there already is left alone. The
 command may be stopped at any time and given again: files whose download ended are kept, a half-written data set
@@ -30,7 +30,9 @@ _LONGEST_PAUSE = 120.0
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and prepares the data set."""
     parser = program.Parser(__doc__)
-    parser.add_argument("name", metavar="NAME", help="ours: digits, shapes; or a TFDS name, name/config, name:version")
+    parser.add_argument(
+        "name", metavar="NAME", help="ours: digits, shapes, shapes24; or a TFDS name, name/config, name:version"
+    )
     parser.add_argument("--data_dir", metavar="DIR", help="folder of prepared data sets (default: TFDS_DATA_DIR)")
     parser.add_argument("--force", action="store_true", help="prepare it anew from its downloads, even if it is there")
     args = parser.read(argv)

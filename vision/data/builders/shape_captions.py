@@ -5,7 +5,7 @@ from vision.data.builders.shape_scenes import BACKGROUNDS, CELLS, COLORS, SHAPES
 FORMS = ("short", "size", "position", "background", "full", "count", "all", "relation")
 _COLORS = tuple(COLORS)
 _BACKGROUNDS = tuple(BACKGROUNDS)
-_COUNTS = ("no shapes", "one shape", "two shapes", "three shapes")
+COUNTS = ("no shapes", "one shape", "two shapes", "three shapes")
 
 
 def captions(scenes: Scenes, index: int) -> dict[str, str]:
@@ -36,7 +36,7 @@ def captions(scenes: Scenes, index: int) -> dict[str, str]:
         "position": f"{main} {place}",
         "background": f"{main} {ground}",
         "full": f"{sized} {place} {ground}",
-        "count": f"{_COUNTS[len(names)]} {ground}",
+        "count": f"{COUNTS[len(names)]} {ground}",
     }
     if len(names) > 1:
         *first, last = map(_a, names)

@@ -28,6 +28,10 @@ CELLS = ("top left", "top", "top right", "left", "center", "right", "bottom left
 CLASSES = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
 # Every color and every shape is held out in exactly one combination, so a model knows both words from the others.
 HELDOUT = tuple(color * len(SHAPES) + (3 * color + 1) % len(SHAPES) for color in range(len(COLORS)))
+# Three of every color and three of every shape, those of HELDOUT among them: a word is known from five combinations.
+HELDOUT_24 = tuple(
+    sorted(color * len(SHAPES) + (3 * color + each) % len(SHAPES) for color in range(len(COLORS)) for each in (1, 3, 6))
+)
 SPLITS = {"train": 20_000, "val": 2_000, "test": 2_000, "heldout": 2_000}
 
 MOST_OBJECTS = 3
@@ -37,7 +41,6 @@ CELL = 21 * UNITS  # side of a cell of the 3x3 grid
 FIRST_CENTER = 11 * UNITS  # of the leftmost and the topmost cells; the grid is centered in 64 pixels
 RADII = ((40, 52), (68, 80))  # eighths of a pixel, both ends included, by size
 
-_KEY = 20240  # of all draws; another one would be another data set
 _DRAWS = 32  # raw draws of one scene
 
 
@@ -74,13 +77,30 @@ class Scenes:
     sideways: Int64[np.ndarray, " scene"]
 
 
-def draw(split: str, count: int) -> Scenes:
+@dataclass(frozen=True)
+class Recipe:
+    """What tells one data set of shapes from another.
+
+    Attributes:
+      heldout: the classes whose combination of color and shape the split ``heldout`` has alone.
+      key: of all draws; another one gives other scenes.
+    """
+
+    heldout: tuple[int, ...]
+    key: int
+
+
+SHAPES_8 = Recipe(HELDOUT, key=20240)
+SHAPES_24 = Recipe(HELDOUT_24, key=20241)
+
+
+def draw(split: str, count: int, recipe: Recipe = SHAPES_8) -> Scenes:
     """Returns the first ``count`` scenes of a split; scene i is the same for every count.
 
     All randomness is raw 64-bit draws of Philox, whose stream NumPy keeps fixed for good (NEP 19), brought to
     ``0 .. n - 1`` by multiplying the upper half with n and dropping 32 bits: the same integers everywhere.
     """
-    generator = np.random.Philox(key=np.array([_KEY, list(SPLITS).index(split)], np.uint64))
+    generator = np.random.Philox(key=np.array([recipe.key, list(SPLITS).index(split)], np.uint64))
     raw = (generator.random_raw(count * _DRAWS).reshape(count, _DRAWS) >> np.uint64(32)).astype(np.int64)
     columns = iter(raw.T)
 
@@ -89,7 +109,8 @@ def draw(split: str, count: int) -> Scenes:
 
     num_objects = 1 + below(MOST_OBJECTS)
     background = below(len(BACKGROUNDS))
-    combinations = np.array([each for each in range(len(CLASSES)) if (each in HELDOUT) == (split == "heldout")])
+    held_out = split == "heldout"
+    combinations = np.array([each for each in range(len(CLASSES)) if (each in recipe.heldout) == held_out])
     combination = combinations[_distinct(below, len(combinations))]
     cell = _distinct(below, len(CELLS))
     color, shape = np.divmod(combination, len(SHAPES))

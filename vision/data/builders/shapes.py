@@ -9,7 +9,19 @@ from PIL import Image
 
 from vision.data.builders.shape_captions import captions
 from vision.data.builders.shape_raster import PIXELS, render
-from vision.data.builders.shape_scenes import BACKGROUNDS, CELLS, CLASSES, COLORS, SHAPES, SIZES, SPLITS, Scenes, draw
+from vision.data.builders.shape_scenes import (
+    BACKGROUNDS,
+    CELLS,
+    CLASSES,
+    COLORS,
+    SHAPES,
+    SHAPES_8,
+    SIZES,
+    SPLITS,
+    Recipe,
+    Scenes,
+    draw,
+)
 
 _CHUNK = 1000
 
@@ -59,11 +71,16 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in SPLITS}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
-        scenes = draw(split, SPLITS[split])
-        for start in range(0, SPLITS[split], _CHUNK):
-            chunk = Scenes(**{name: column[start : start + _CHUNK] for name, column in vars(scenes).items()})
-            for offset, picture in enumerate(render(chunk)):
-                yield start + offset, {"image": _png(picture), **_annotations(chunk, offset)}
+        return examples(split, SHAPES_8)
+
+
+def examples(split: str, recipe: Recipe) -> Iterator[tuple[int, dict]]:
+    """Yields the number and the features of every scene of a split."""
+    scenes = draw(split, SPLITS[split], recipe)
+    for start in range(0, SPLITS[split], _CHUNK):
+        chunk = Scenes(**{name: column[start : start + _CHUNK] for name, column in vars(scenes).items()})
+        for offset, picture in enumerate(render(chunk)):
+            yield start + offset, {"image": _png(picture), **_annotations(chunk, offset)}
 
 
 def _annotations(scenes: Scenes, index: int) -> dict:

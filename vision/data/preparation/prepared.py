@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from vision.data.preparation.errors import readable
 from vision.errors import UserError
 
-OWN_BUILDERS = ("digits", "shapes")
+OWN_BUILDERS = ("digits", "shapes", "shapes24")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _NAME = re.compile(r"(?P<name>\w+)(?:/(?P<config>[\w.-]+))?(?::(?P<version>\d+\.\d+\.\d+))?")
 
