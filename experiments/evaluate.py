@@ -67,8 +67,9 @@ def of_run(args: Namespace) -> dict:
         return fitted
     from vision.config.calling import call
     from vision.config.loading import plain
-    from vision.training.assemble import assemble, make_evaluators
+    from vision.training.assemble import assemble
     from vision.training.checkpoint import open_existing, pick_step
+    from vision.training.evaluators import make_evaluators
     from vision.training.kept_features import files_of
     from vision.training.processes import start_jax
     from vision.training.schema import resolve

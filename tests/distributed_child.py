@@ -16,7 +16,8 @@ from jax.experimental import multihost_utils  # noqa: E402
 
 from vision import models  # noqa: E402
 from vision.config.loading import load  # noqa: E402
-from vision.training.assemble import assemble, make_evaluators  # noqa: E402
+from vision.training.assemble import assemble  # noqa: E402
+from vision.training.evaluators import make_evaluators  # noqa: E402
 from vision.training.schema import resolve  # noqa: E402
 
 

@@ -20,6 +20,7 @@ from vision.data.sources import Opener
 from vision.errors import ConfigError
 from vision.objectives import WITHOUT_LABELS
 from vision.training import assemble as module
+from vision.training.evaluators import make_evaluators
 from vision.training.schema import resolve
 
 CONFIGS = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.name != "__init__.py")
@@ -133,7 +134,7 @@ def check_steps(experiment):
         assert np.isfinite(float(metrics["loss"][0]))
     moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, jax.device_get(state.params))
     assert any(jax.tree.leaves(moved))
-    for evaluator in module.make_evaluators(experiment).values():
+    for evaluator in make_evaluators(experiment).values():
         assert all(np.isfinite(value).all() for _, value in evaluator.run(state))
 
 
@@ -145,7 +146,7 @@ def check_traces(experiment):
     assert all(jax.tree.leaves(same))
     learns_from_labels = experiment.config["objective"]["name"] not in WITHOUT_LABELS
     assert {"loss", *["accuracy"] * learns_from_labels} <= set(metrics)
-    assert set(module.make_evaluators(experiment)) == set(experiment.config["evals"])
+    assert set(make_evaluators(experiment)) == set(experiment.config["evals"])
 
 
 @pytest.mark.parametrize("spec", STEPPED)

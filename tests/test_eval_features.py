@@ -22,7 +22,8 @@ from vision.evaluation.feature_files import FeatureFiles
 from vision.evaluation.features import Features
 from vision.evaluation.outputs import gathered, named
 from vision.objectives import OBJECTIVES
-from vision.training.assemble import assemble, make_evaluators
+from vision.training.assemble import assemble
+from vision.training.evaluators import make_evaluators
 from vision.training.pretrained import PROTOCOLS, Pretrained, evaluate
 from vision.training.schema import resolve
 from vision.training.state import TrainState

@@ -26,7 +26,8 @@ from vision.evaluation.distances import Bank, l1_distances
 from vision.evaluation.knn import class_votes, mean_targets, neighbour_weights
 from vision.evaluation.knn_search import choose_blocks, search, search_block, top, working_bytes
 from vision.objectives import OBJECTIVES
-from vision.training.assemble import assemble, make_evaluators
+from vision.training.assemble import assemble
+from vision.training.evaluators import make_evaluators
 from vision.training.schema import resolve
 from vision.training.state import TrainState
 

@@ -19,6 +19,8 @@ from vision.data.prepare import Prepare, make_prepare
 from vision.data.source import Source
 from vision.data.sources import Given, Opener, to_stderr
 from vision.data.sources.mixture import Mixture
+from vision.data.tokenizer import Tokenizer, load, train
+from vision.data.tokens import TokenSource, captions_of
 from vision.errors import ConfigError, UserError
 
 LARGEST_TYPICAL = 224
@@ -34,6 +36,7 @@ class Inputs:
       opener: opens splits.
       source: the training examples.
       part: what the host does to them.
+      tokenizer: what makes tokens of captions; None where the config asks for none.
       failures: what went wrong in this process while others went on; see :class:`vision.data.pipeline.Pipeline`.
     """
 
@@ -41,6 +44,7 @@ class Inputs:
     opener: Opener
     source: Source
     part: HostPart
+    tokenizer: Tokenizer | None = None
     failures: list[str] = field(default_factory=list)
 
     @property
@@ -59,7 +63,11 @@ class Inputs:
 
     def evaluation_source(self, split: str | None) -> Source:
         """Returns the examples of a split that can be used; None for the held-out one."""
-        return usable(self.opener(split), self.part, self.config["data"]["on_error"], self.opener.note)
+        data = self.config["data"]
+        source = usable(self.opener(split), self.part, data["on_error"], self.opener.note)
+        if self.tokenizer is None or "caption" not in source.fields:
+            return source
+        return TokenSource(source, self.tokenizer, data["tokens"]["length"])
 
     def evaluation_pipeline(
         self, split: str | None, *, batch_size: int, sharding: NamedSharding, what: str
@@ -116,7 +124,28 @@ def open_inputs(config: Config, *, given: Given | None = None) -> Inputs:
     opener = Opener(data["name"], data["data_dir"], data["label"], data["on_error"], note, given)
     source = opener(data["split"])
     part = host_part(data, source, seed=config["seed"], note=note)
-    return Inputs(config, opener, usable(source, part, data["on_error"], note), part)
+    source = usable(source, part, data["on_error"], note)
+    if data["tokens"] is None:
+        return Inputs(config, opener, source, part)
+    source, tokenizer = _tokenized(source, data, seed=config["seed"], note=note)
+    return Inputs(config, opener, source, part, tokenizer)
+
+
+def _tokenized(source: Source, data: Config, *, seed: int, note: Callable[[str], None]) -> tuple[Source, Tokenizer]:
+    """The training examples with tokens in place of captions, and what makes them."""
+    section = data["tokens"]
+    if "caption" not in source.fields:
+        raise ConfigError(f"config.data.tokens: {data['name']} has no captions")
+    if section["tokenizer"] is not None:
+        tokenizer = load(section["tokenizer"])
+    else:
+        tokenizer = call(
+            train, {"vocab_size": section["vocab_size"]}, "config.data.tokens", captions=captions_of(source)
+        )
+        note(f"{tokenizer.vocab_size:,} tokens are learned from the captions of {data['split']}")
+    shuffled = seed if section["shuffled"] else None
+    tokens = {"length": section["length"], "shuffled_seed": shuffled}
+    return call(TokenSource, tokens, "config.data.tokens", source=source, tokenizer=tokenizer), tokenizer
 
 
 def make_prepare_of(config: Config, channels: int, num_classes: int, *, training: bool) -> Prepare:

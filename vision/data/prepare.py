@@ -61,7 +61,7 @@ def make_prepare(
         for name, array in resident.items():
             examples[name] = array[batch["index"]]
         draws = example_draws(key, batch["visit"], batch["index"])
-        if draw_caption and "caption" in examples:
+        if draw_caption:
             examples |= _choose_caption(examples, draws)
         if augmentation is not None:
             examples["image"] = jax.vmap(augmentation)(draws, examples["image"])
@@ -116,9 +116,10 @@ def _views(chains: Sequence[Chain], draws: Draw, images: Array, name: str) -> Ar
 
 
 def _choose_caption(examples: Mapping[str, Array], draws: Draw) -> dict[str, Array]:
-    """Replaces the captions ``[batch, captions, bytes]`` of each image by one of them, drawn for this visit."""
+    """Replaces the captions ``[batch, captions, bytes or tokens]`` of images by one each, drawn for this visit."""
 
     def choose(key: Key[Array, ""], count: Int[Array, ""], captions: Array) -> Array:
         return captions[jax.random.randint(jax.random.fold_in(key, jnp.uint32(_CAPTIONS)), (), 0, count)]
 
-    return {"caption": jax.vmap(choose)(draws.key, examples["num_captions"], examples["caption"])}
+    there = [name for name in ("caption", "tokens") if name in examples]
+    return {name: jax.vmap(choose)(draws.key, examples["num_captions"], examples[name]) for name in there}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vision.objectives.base import Objective
 from vision.objectives.classify import classify
+from vision.objectives.contrast import contrast
 from vision.objectives.distill import distill
 from vision.objectives.masked_autoencoder import masked_autoencoder
 from vision.objectives.regress import regress
@@ -11,11 +12,15 @@ from vision.objectives.simclr import simclr
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "classify": classify,
+    "contrast": contrast,
     "distill": distill,
     "masked_autoencoder": masked_autoencoder,
     "regress": regress,
     "simclr": simclr,
 }
-# These take a model without a head, and images alone.
 VIEWS = {"distill": ("global", "local"), "simclr": ("global",)}  # what an objective reads of config.data.views
-WITHOUT_LABELS = frozenset({"distill", "simclr", "masked_autoencoder"})
+# These learn from captions: from images and captions, or from captions alone.
+OF_IMAGES_AND_WORDS = frozenset({"contrast"})
+OF_WORDS = frozenset({"next_token", "masked_token"})
+# These need no labels, and take a model without a head.
+WITHOUT_LABELS = frozenset({"distill", "simclr", "masked_autoencoder"}) | OF_IMAGES_AND_WORDS | OF_WORDS

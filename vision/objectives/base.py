@@ -32,6 +32,8 @@ class Objective(NamedTuple):
         write ``extra``; then gradients of microbatches may simply be averaged.
       start: ``(params, extra) -> extra`` where training starts from given parameters: what is a copy of them at
         first, such as an average or a teacher, becomes one.
+      project: ``params -> params``, applied after every update: brings parameters back to where they may be, such as
+        a scale below its largest value. The optimizer's state is not told.
       warn: ``means of the metrics of a line -> sentence or None``: what a person should know, such as a collapse.
     """
 
@@ -42,6 +44,7 @@ class Objective(NamedTuple):
     encode: Callable[[PyTree, PyTree, Batch], dict[str, Array]]
     separable: bool
     start: Callable[[PyTree, PyTree], PyTree] = lambda params, extra: extra
+    project: Callable[[PyTree], PyTree] = lambda params: params
     warn: Callable[[Mapping[str, float]], str | None] = lambda metrics: None
 
 

@@ -18,14 +18,11 @@ from vision.data.inputs import Inputs, open_inputs
 from vision.data.pipeline import Pipeline
 from vision.data.source import Source
 from vision.data.sources import Given
+from vision.data.tokenizer import Tokenizer
 from vision.errors import ConfigError, did_you_mean
-from vision.evaluation import EVALUATORS
-from vision.evaluation.base import EvalSet, Evaluator
-from vision.evaluation.feature_files import FeatureFiles
-from vision.evaluation.features import Features
-from vision.evaluation.outputs import MEAN
 from vision.models.interface import Model
-from vision.objectives import OBJECTIVES, VIEWS, WITHOUT_LABELS
+from vision.models.text_interface import TextModel
+from vision.objectives import OBJECTIVES, OF_WORDS, VIEWS, WITHOUT_LABELS
 from vision.objectives.base import Objective
 from vision.objectives.ema import with_ema
 from vision.training import sharding, state
@@ -33,7 +30,7 @@ from vision.training.optimizers import OPTIMIZERS
 from vision.training.ruled import CLIPS, with_rules
 from vision.training.rules import layerwise_rules, paths_of, rules_in_steps
 from vision.training.schedules import SCHEDULES, with_warmup
-from vision.training.schema import eval_section, optimizer_section, own
+from vision.training.schema import optimizer_section, own
 from vision.training.step import Constants, TrainStep, make_steps, make_train_step
 
 PyTree = Any
@@ -49,7 +46,8 @@ class Experiment:
       config: resolved.
       inputs: the data.
       pipeline: batches of the training examples.
-      model: what learns.
+      model: what learns; of text where the objective learns language alone.
+      text: the text model beside it, or None.
       objective: what is learned.
       mesh: the devices.
       abstract_state: shapes, types and shardings of the state; the target of init, step and restore.
@@ -63,7 +61,8 @@ class Experiment:
     config: Config
     inputs: Inputs
     pipeline: Pipeline
-    model: Model
+    model: Model | TextModel
+    text: TextModel | None
     objective: Objective
     mesh: Mesh
     abstract_state: PyTree
@@ -117,7 +116,7 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     total = _positive(in_steps(config["duration"], "config.duration"), "config.duration")
     schedule = make_schedule(config["optimizer"], total, in_steps)
     classes = _outputs(config, inputs.source.num_classes)
-    make_model(config, classes, {})  # what cannot be is told before any image is read
+    make_model(config, classes, {}, inputs.tokenizer)  # what cannot be is told before any image is read
     prepare = inputs.prepare(training=True)
     over_batch = sharding.batch_sharding(mesh)
     pipeline = inputs.training_pipeline(over_batch)
@@ -126,8 +125,9 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     constants = Constants(keys, pipeline.resident)
 
     batch_spec = jax.eval_shape(prepare, pipeline.spec(), pipeline.resident, keys.augment, 0)
-    model = make_model(config, classes, batch_spec)
-    objective = make_objective(config, model, total_steps=total, in_steps=in_steps)
+    model = make_model(config, classes, batch_spec, inputs.tokenizer)
+    text = make_text(config, inputs.tokenizer)
+    objective = make_objective(config, model, text, mesh=mesh, total_steps=total, in_steps=in_steps)
     params = _initial_shapes(config, objective, batch_spec, keys.init)
     optimizer = make_optimizer(config["optimizer"], schedule, params, total_steps=total, in_steps=in_steps)
 
@@ -153,6 +153,7 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
         inputs=inputs,
         pipeline=pipeline,
         model=model,
+        text=text,
         objective=objective,
         mesh=mesh,
         abstract_state=sharding.with_shardings(shapes, shardings),
@@ -164,17 +165,22 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     )
 
 
-def make_model(config: Config, num_classes: int, batch_spec: PyTree) -> Model:
+def make_model(
+    config: Config, num_classes: int, batch_spec: PyTree, tokenizer: Tokenizer | None = None
+) -> Model | TextModel:
     """Returns the config's model for the images of a prepared batch.
 
     Args:
       config: resolved.
       num_classes: size of the output; 0 for a model without a head.
       batch_spec: shapes of a prepared batch; empty where they are not known yet.
+      tokenizer: where the model is one of text.
 
     Raises:
       ConfigError: the model does not take such images or not such a training.
     """
+    if config["objective"]["name"] in OF_WORDS:
+        return _text_model(config, "model", tokenizer, out_size=0)
     section = config["model"]
     options = {key: value for key, value in section.items() if key != "name"}
     shape = batch_spec["image"].shape[1:] if "image" in batch_spec else None
@@ -193,6 +199,24 @@ def make_model(config: Config, num_classes: int, batch_spec: PyTree) -> Model:
     return model
 
 
+def make_text(config: Config, tokenizer: Tokenizer | None) -> TextModel | None:
+    """Returns the text model beside the image model, None where the config has none."""
+    if config["text"] is None:
+        return None
+    return _text_model(config, "text", tokenizer, out_size=config["objective"]["embed_dim"])
+
+
+def _text_model(config: Config, key: str, tokenizer: Tokenizer | None, *, out_size: int) -> TextModel:
+    assert tokenizer is not None  # the schema asks for config.data.tokens
+    options = {name: value for name, value in config[key].items() if name != "name"}
+    length = config["data"]["tokens"]["length"]
+    sizes = {"vocab_size": tokenizer.vocab_size, "length": length, "out_size": out_size}
+    try:
+        return models.build_text(config[key]["name"], **sizes, precision=config["precision"], **options)
+    except ConfigError as error:
+        raise ConfigError(f"config.{key}: {error}") from error
+
+
 def _outputs(config: Config, num_classes: int) -> int:
     """Returns how many outputs the model is to have for data of so many classes."""
     name = config["objective"]["name"]
@@ -203,12 +227,22 @@ def _outputs(config: Config, num_classes: int) -> int:
     return num_classes
 
 
-def make_objective(config: Config, model: Model, *, total_steps: int, in_steps: InSteps) -> Objective:
+def make_objective(
+    config: Config,
+    model: Model | TextModel,
+    text: TextModel | None,
+    *,
+    mesh: Mesh,
+    total_steps: int,
+    in_steps: InSteps,
+) -> Objective:
     """Returns the objective over the model.
 
     Args:
       config: resolved.
       model: what learns.
+      text: what learns beside it.
+      mesh: the devices.
       total_steps: of the training.
       in_steps: ``(duration, its place in the config)`` in steps.
 
@@ -216,7 +250,9 @@ def make_objective(config: Config, model: Model, *, total_steps: int, in_steps: 
       ConfigError: an option that cannot be.
     """
     name, path = config["objective"]["name"], "config.objective"
-    supplied = {"total_steps": total_steps, "steps_of": lambda duration, key: in_steps(duration, f"{path}.{key}")}
+    supplied: dict[str, Any] = {"mesh": mesh, "total_steps": total_steps}
+    supplied |= {"text": model} if name in OF_WORDS else {"model": model, "text": text}
+    supplied |= {"steps_of": lambda duration, key: in_steps(duration, f"{path}.{key}")}
     for view in config["data"]["views"] or {}:
         if name in VIEWS and view not in VIEWS[name]:
             known = VIEWS[name]
@@ -226,7 +262,7 @@ def make_objective(config: Config, model: Model, *, total_steps: int, in_steps: 
             )
     asked = inspect.signature(OBJECTIVES[name]).parameters
     supplied = {key: value for key, value in supplied.items() if key in asked}
-    objective = call(OBJECTIVES[name], config["objective"], path, model=model, **supplied)
+    objective = call(OBJECTIVES[name], config["objective"], path, **supplied)
     if config["ema"] is not None:
         if name == "distill":
             raise ConfigError("config.ema: distill's teacher is such an average; set config.objective.teacher_momentum")
@@ -282,82 +318,6 @@ def make_optimizer(
         clips={name: section[name] for name in CLIPS},
         decay_at=decay_at,
     )
-
-
-def check_evaluation_shape(experiment: Experiment) -> dict[str, Any]:
-    """Returns the shapes of what the model gives of an evaluation's image.
-
-    Raises:
-      ConfigError: augmentations change the size of images, and the model does not take the other.
-    """
-    objective, part = experiment.objective, experiment.inputs.evaluation_part
-    spec = {"image": jax.ShapeDtypeStruct((1, *part.shape), np.float32)}
-    params, extra = experiment.abstract_state.params, experiment.abstract_state.extra
-    try:
-        return jax.eval_shape(objective.encode, params, extra, spec)
-    except Exception as error:  # a model's layers each have an error of their own for shapes that do not fit
-        raise ConfigError(
-            f"config.data: evaluations bring images of {'x'.join(map(str, part.shape))}, which the model does not take "
-            f"({str(error).splitlines()[0][:200]}); set config.data.image_size to what config.data.augment makes"
-        ) from error
-
-
-def make_evaluators(
-    experiment: Experiment, *, split: str | None = None, files: FeatureFiles | None = None
-) -> dict[str, Evaluator]:
-    """Returns the config's evaluators by name.
-
-    Args:
-      experiment: the run.
-      split: on which all of them run; None for each one's own.
-      files: where features are kept, of the one state that the evaluators will run on.
-
-    Raises:
-      UserError: a split is not there, or an option cannot be.
-    """
-    evaluators: dict[str, Evaluator] = {}
-    outputs = check_evaluation_shape(experiment) if experiment.config["evals"] else {}
-    features = Features(experiment.objective, outputs=outputs, files=files)
-    training = experiment.config["data"]["split"]
-    opened: dict[tuple[str | None, int], EvalSet] = {}
-
-    def open_once(name: str, split: str | None) -> EvalSet:
-        """What is one evaluator's split and another's too is there once, and so are its features."""
-        key = split, experiment.config["evals"][name]["batch_size"]
-        if key not in opened:
-            opened[key] = _eval_set(experiment, name, split)
-        return opened[key]
-
-    for name, section in experiment.config["evals"].items():
-        sharding.check_batch(section["batch_size"], experiment.mesh, 1, where=f"config.evals.{name}.batch_size")
-        output = (section.get("output") or "output").removesuffix(MEAN)
-        if output not in outputs:
-            raise ConfigError(f"config.evals.{name}.output: the model has no {output!r}; it has {', '.join(outputs)}")
-        function = EVALUATORS[section["name"]]
-        supplied = {
-            "open_split": lambda other, name=name: open_once(name, training if other is None else other),
-            "features": features,
-        }
-        evaluators[name] = call(
-            function,
-            own(section, eval_section),
-            f"config.evals.{name}",
-            eval_set=open_once(name, split or section["split"]),
-            objective=experiment.objective,
-            **{key: value for key, value in supplied.items() if key in inspect.signature(function).parameters},
-        )
-    return evaluators
-
-
-def _eval_set(experiment: Experiment, name: str, split: str | None) -> EvalSet:
-    """Returns a split for one of the config's evaluators; None for the held-out one."""
-    pipeline, masks = experiment.inputs.evaluation_pipeline(
-        split,
-        batch_size=experiment.config["evals"][name]["batch_size"],
-        sharding=sharding.batch_sharding(experiment.mesh),
-        what=name,
-    )
-    return EvalSet(pipeline, experiment.inputs.prepare(training=False), masks)
 
 
 def _initial_shapes(config: Config, objective: Objective, batch_spec: PyTree, key: Any) -> PyTree:

@@ -16,9 +16,10 @@ from vision.config.loading import plain
 from vision.data.sources import Given
 from vision.errors import ConfigError, Stopped, TrainingFailed, UserError, did_you_mean
 from vision.training import workdir as folder
-from vision.training.assemble import Experiment, assemble, make_evaluators
+from vision.training.assemble import Experiment, assemble
 from vision.training.checkpoint import Checkpoints
 from vision.training.early_stopping import Patience
+from vision.training.evaluators import make_evaluators
 from vision.training.interrupt import Interrupt
 from vision.training.logging import RunLog
 from vision.training.meter import Meter
@@ -120,6 +121,7 @@ class _Run:
         self.results: dict[str, dict[str, float]] = {}
         self.warnings: dict[str, int] = {}  # what is wrong now, and since which line
         self.in_flight: list[Any] = []
+        self.tokenizer = experiment.inputs.tokenizer
 
     def go(self) -> dict[str, Any]:
         start = where_to_start(self.experiment, self.checkpoints, self.environment, self._say)
@@ -138,6 +140,8 @@ class _Run:
         try:
             if self.first:
                 folder.write_json(self.path / "environment.json", self.environment)
+                if self.tokenizer is not None:
+                    folder.write_text(self.path / "tokenizer.json", self.tokenizer.to_json())
             self._greet(start.reason)
             self.checkpoints.warm_up(self.state)
             if not self.step:
@@ -271,6 +275,8 @@ class _Run:
             "num_classes": getattr(self.experiment.model.module, "num_classes", 0),
             "image_shape": self.experiment.model.image_shape,
         }
+        if self.tokenizer is not None:
+            metadata["tokenizer"] = self.tokenizer.to_json()
         self.checkpoints.save(self.step, self.state, metadata, self._metrics() if self._ranked() else None)
 
     def _stop_if_asked(self, interrupt: Interrupt) -> None:

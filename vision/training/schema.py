@@ -17,7 +17,7 @@ from vision.data.pipeline import Residency
 from vision.errors import ConfigError
 from vision.evaluation import EVALUATORS
 from vision.models.precision import FLOAT32, Precision
-from vision.objectives import OBJECTIVES
+from vision.objectives import OBJECTIVES, OF_IMAGES_AND_WORDS, OF_WORDS
 from vision.objectives.ema import with_ema
 from vision.training.early_stopping import early_stopping, mode_of
 from vision.training.optimizers import OPTIMIZERS
@@ -27,6 +27,7 @@ from vision.training.sharding import TacticRule
 from vision.training.step import OnNonFinite
 
 Section = Mapping[str, Any]
+SUPPLIED_TO_OBJECTIVES = ("model", "text", "mesh", "total_steps", "steps_of")
 RESERVED = ("train", "speed", "workdir", "step", "steps", "complete", "warnings")
 
 
@@ -38,6 +39,7 @@ def experiment(
     optimizer: Section,
     duration: Duration,
     batch_size: int,
+    text: Section | None = None,
     seed: int = 0,
     precision: str = FLOAT32,
     ema: Section | None = None,
@@ -57,11 +59,12 @@ def experiment(
 
     Args:
       data: see :func:`data_section`.
-      model: ``name`` of a registered variant, and its options.
+      model: ``name`` of a registered variant, and its options; of a text model where the objective learns language.
       objective: ``name``, and the options of :data:`vision.objectives.OBJECTIVES`.
       optimizer: ``name``, its options, and :func:`optimizer_section`.
       duration: of the training, in steps, epochs or examples.
       batch_size: examples a step, over all devices.
+      text: ``name`` of a text model and its options, where the objective learns from images and words.
       seed: of everything that is random.
       precision: types of parameters, computation and output.
       ema: ``decay`` of an average of the parameters that evaluators use, or None.
@@ -99,6 +102,7 @@ def data_section(
     repeats: int = 1,
     augment: tuple[Section, ...] = (),
     views: Section | None = None,
+    tokens: Section | None = None,
     mix: Section | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
@@ -124,9 +128,23 @@ def data_section(
       repeats: how often each example comes in a row, every time augmented anew.
       augment: augmentations on the device, one after another.
       views: name -> chains of augmentations, each of which makes one more view of the image.
+      tokens: makes tokens of captions, see :func:`tokens_section`.
       mix: joins images and labels of a batch, see :data:`vision.data.augment.mix.MIXES`.
       mean: subtracted, per channel, from images scaled to [0, 1].
       std: divided by, likewise.
+    """
+
+
+def tokens_section(
+    *, tokenizer: str | None = None, vocab_size: int = 1000, length: int = 77, shuffled: bool = False
+) -> None:
+    """How captions become tokens.
+
+    Args:
+      tokenizer: file of CLIP's vocabulary, or of tools.train_tokenizer; None learns one from the training captions.
+      vocab_size: of one that is learned.
+      length: tokens of a caption, the first and the last among them; longer ones are cut.
+      shuffled: every training image gets the captions of another: the control of what captions are worth.
     """
 
 
@@ -230,16 +248,23 @@ def resolve(config: Section) -> dict[str, Any]:
     """
     full = fill(experiment, config, "config")
     full["data"] = _data(full["data"], "config.data")
-    full["model"] = fill_named(
-        models.CONSTRUCTORS, full["model"], "config.model", kind="model", provided=models.SUPPLIED
-    )
     full["objective"] = fill_named(
-        OBJECTIVES,
-        full["objective"],
-        "config.objective",
-        kind="objective",
-        provided=("model", "total_steps", "steps_of"),
+        OBJECTIVES, full["objective"], "config.objective", kind="objective", provided=SUPPLIED_TO_OBJECTIVES
     )
+    objective = full["objective"]["name"]
+    if objective in OF_WORDS:
+        full["model"] = _text(full["model"], "config.model")
+    else:
+        full["model"] = fill_named(
+            models.CONSTRUCTORS, full["model"], "config.model", kind="model", provided=models.SUPPLIED
+        )
+    if (objective in OF_IMAGES_AND_WORDS) != (full["text"] is not None):
+        told = "missing; name a text model" if full["text"] is None else "no code reads it"
+        raise ConfigError(f"config.text: {told} (the objective is {objective})")
+    if full["text"] is not None:
+        full["text"] = _text(full["text"], "config.text")
+    if objective in OF_WORDS | OF_IMAGES_AND_WORDS and full["data"]["tokens"] is None:
+        raise ConfigError(f"config.data.tokens: missing; {objective} learns from captions, and {{}} takes the defaults")
     full["optimizer"] = _optimizer(full["optimizer"])
     if full["ema"] is not None:
         full["ema"] = fill(with_ema, full["ema"], "config.ema", provided=("objective",))
@@ -259,6 +284,10 @@ def resolve(config: Section) -> dict[str, Any]:
     return full
 
 
+def _text(section: Section, path: str) -> dict[str, Any]:
+    return fill_named(models.TEXT_CONSTRUCTORS, section, path, kind="text model", provided=models.TEXT_SUPPLIED)
+
+
 def _data(section: Section, path: str) -> dict[str, Any]:
     full = fill(data_section, section, path)
     full["augment"] = augment.resolve(full["augment"], f"{path}.augment")
@@ -266,6 +295,8 @@ def _data(section: Section, path: str) -> dict[str, Any]:
         full[key] = fill_named(CROPS, full[key], f"{path}.{key}", kind="crop")
     if full["views"] is not None:
         full["views"] = augment.resolve_views(full["views"], f"{path}.views")
+    if full["tokens"] is not None:
+        full["tokens"] = fill(tokens_section, full["tokens"], f"{path}.tokens")
     if full["mix"] is not None:
         full["mix"] = fill_named(MIXES, full["mix"], f"{path}.mix", kind="mix", provided=("distance",))
     sizes = {
@@ -302,7 +333,7 @@ def _eval(section: Section, path: str) -> dict[str, Any]:
         section,
         path,
         kind="evaluator",
-        provided=("eval_set", "objective", "open_split", "features"),
+        provided=("eval_set", "objective", "open_split", "features", "tokenizer", "token_length"),
         common=eval_section,
     )
 

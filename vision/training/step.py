@@ -61,7 +61,7 @@ def make_train_step(
             objective, state.params, state.extra, examples, keys, state.step, microbatches=microbatches
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = objective.project(optax.apply_updates(state.params, updates))
         extra = objective.refresh(params, extra, state.step + 1)
         norms = {"gradient_norm": optax.tree.norm(gradients), "parameter_norm": optax.tree.norm(params)}
         one = jnp.ones(())

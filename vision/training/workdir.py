@@ -31,6 +31,7 @@ FREE = (
     "data.data_dir",
     "data.residency",
     "data.workers",
+    "data.tokens.tokenizer",
 )
 _PACKAGES = (
     "jax",
@@ -171,9 +172,14 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
     partial = path.with_suffix(".partial")
     try:
-        partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+        partial.write_text(text)
         partial.replace(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error

@@ -25,7 +25,8 @@ from vision.objectives import WITHOUT_LABELS
 from vision.studies.sweep.memory import free_bytes, needed_bytes
 from vision.studies.sweep.traced import Traced, numbers_of, optimizer_of, smoothed, smooths, without_numbers
 from vision.training import state
-from vision.training.assemble import Experiment, assemble, make_evaluators, make_objective
+from vision.training.assemble import Experiment, assemble, make_objective
+from vision.training.evaluators import make_evaluators
 from vision.training.interrupt import Interrupt
 from vision.training.schema import resolve
 from vision.training.sharding import AXES
@@ -138,7 +139,12 @@ class _Batch:
         config = resolve(without_numbers(experiment.config))
         prepare, pipeline = experiment.inputs.prepare(training=True), experiment.pipeline
         self._objective = make_objective(
-            config, experiment.model, total_steps=experiment.total_steps, in_steps=lambda duration, path: 0
+            config,
+            experiment.model,
+            experiment.text,
+            mesh=experiment.mesh,
+            total_steps=experiment.total_steps,
+            in_steps=lambda duration, path: 0,
         )
         self._numbers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *numbers)
         self._orders = [

@@ -69,7 +69,7 @@ def numbers_of(config: Config, experiment: Experiment) -> Traced:
     schedule = make_schedule(config["optimizer"], total, in_steps)
     lengths: dict[str, Any] = {"total_steps": total, "in_steps": in_steps}
     make_optimizer(config["optimizer"], schedule, experiment.abstract_state.params, **lengths)
-    make_objective(config, experiment.model, **lengths)
+    make_objective(config, experiment.model, experiment.text, mesh=experiment.mesh, **lengths)
     # One by one, as a step does: a vectorized cosine has other last bits.
     rates = jax.jit(partial(jax.lax.map, lambda step: jnp.asarray(schedule(step), jnp.float32)))(jnp.arange(total))
     smoothing = config["objective"].get("label_smoothing", 0.0) if smooths(config) else 0.0
