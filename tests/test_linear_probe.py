@@ -23,7 +23,7 @@ from vision.evaluation.linear_probe import LEARNING_RATES, linear_probe
 from vision.evaluation.outputs import Gathered, named
 from vision.evaluation.probe_training import Scores, initial, order_of_batches, score, train
 from vision.evaluation.probe_views import Input, View, columns, probed
-from vision.evaluation.stratify import equal, proportional
+from vision.evaluation.stratify import equal, folded, proportional
 from vision.objectives import OBJECTIVES
 from vision.training.state import TrainState
 
@@ -284,6 +284,59 @@ def test_it_sees_no_other_labels_than_it_may(monkeypatch, options, labelled, kep
     assert len(np.unique(both, axis=0)) == len(both), "what it is chosen by it was not trained on"
 
 
+def test_folds_differ_by_one_in_size_and_in_each_class():
+    labels = RANDOM.permutation(np.repeat([0, 1, 2], [60, 33, 4]))
+    fold_of = folded(labels, 7, seed=0)
+    for part in (labels >= 0, labels == 0, labels == 1, labels == 2):
+        assert np.ptp(np.bincount(fold_of[part], minlength=7)) <= 1
+    assert not np.array_equal(fold_of, folded(labels, 7, seed=1))
+    np.testing.assert_array_equal(fold_of, folded(labels, 7, seed=0))
+
+
+def test_a_tenth_of_few_labels_chooses_badly_and_folds_do_not():
+    """The three held out of 30 happen to be labelled wrong, and so the classifier that learned nothing looks best."""
+    rows, labels = examples(30, 7)
+    labels[proportional(labels, 3, seed=(0, 1))] += 1
+    sets = SETS | {"train": (rows, labels % CLASSES)}
+    options = {"blocks": (1,), "average_pool": (True,), "learning_rates": (1e-6, 0.5)}
+    by_a_tenth, by_folds = probe(sets, **options), probe(sets, folds=5, **options)
+    assert (by_a_tenth["learning_rate"], by_folds["learning_rate"]) == (1e-6, 0.5)
+    assert by_folds["accuracy"] > by_a_tenth["accuracy"] + 0.2
+    assert 0.5 < by_folds["validation_accuracy"] < 1.0, "the wrong labels count too"
+
+
+def test_every_fold_is_scored_by_what_did_not_see_it_and_the_last_training_sees_all(monkeypatch):
+    trained_on, scored = [], []
+
+    def no_train(features, labels, order, rates, *rest, **options):
+        assert order.shape == (30, 39), "one batch size for all, so that a learning rate means the same"
+        np.testing.assert_allclose(rates, np.array(RATES) * 39 / 256, rtol=1e-6)
+        trained_on.append(({tuple(row) for row in np.asarray(features)}, []))
+        return trained_on[-1][1]
+
+    def planted(params, features, labels, views, **options):
+        seen = next(rows for rows, made in trained_on if made is params)
+        scored.append((seen, {tuple(row) for row in features}))
+        accuracy = [[0.9, 0.9, 0.6]] if len(features) == 14 else [[0.4, 0.4, 0.5]]
+        return Scores(np.array(accuracy), np.array([[0.4, 0.3, 0.0]]))
+
+    monkeypatch.setattr(MODULE, "train", no_train)
+    monkeypatch.setattr(MODULE, "score", planted)
+    sets = SETS | {"train": examples(53, 6)}
+    values = probe(sets, folds=4, blocks=(1,), average_pool=(False,))
+    *of_folds, (last, _) = scored
+    held = [rows for _, rows in of_folds]
+    assert sorted(map(len, held)) == [13, 13, 13, 14]
+    assert len(set.union(*held)) == 53, "each is held out once"
+    for seen, rows in of_folds:
+        assert len(seen | rows) == 53
+        assert not seen & rows
+    assert len(last) == 53
+    # Over the examples 28.2 of 53 against 27.9; over the folds all would be equal, and the third has the least loss.
+    assert values["validation_accuracy"] == pytest.approx((14 * 0.9 + 39 * 0.4) / 53)
+    assert values["learning_rate"] == RATES[1], "of equal ones that with the lower loss"
+
+
 def test_one_classifier_needs_no_choice():
     values = probe(output="pre_logits", blocks=None, learning_rates=(0.1,), validation_fraction=0.0)
     assert tuple(values) == ("accuracy", "learning_rate", "blocks", "average_pool")
@@ -323,6 +376,10 @@ def test_the_published_grid():
         ({"examples_per_class": 0}, "examples_per_class must be >= 1"),
         ({"label_fraction": 0.5, "examples_per_class": 3}, "exclude each other"),
         ({"validation_fraction": 1.0}, "validation_fraction must be in [0, 1)"),
+        ({"folds": 1}, "folds must be in [2, 200]"),
+        ({"folds": 4, "examples_per_class": 1}, "folds must be in [2, 3], the number of labelled examples"),
+        ({"folds": 5, "validation_fraction": 0.1}, "folds and validation_fraction exclude each other"),
+        ({"folds": 5, "validation_split": "val"}, "folds and validation_split exclude each other"),
         ({"validation_fraction": 0.0}, "leaves none to choose one of 12 classifiers by"),
         ({"examples_per_class": 1}, "validation_fraction 0.1 of 3 examples leaves none"),
         ({"sets": {"train": SETS["train"], "test": (SETS["test"][0], np.eye(3, dtype=np.float32)[SETS["test"][1]])}},

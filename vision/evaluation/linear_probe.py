@@ -10,13 +10,21 @@ import numpy as np
 from vision.evaluation.base import EvalSet, Evaluator, State, Value
 from vision.evaluation.features import Features
 from vision.evaluation.outputs import check_labels
-from vision.evaluation.probe_training import order_of_batches, score, train
+from vision.evaluation.probe_choice import (
+    best,
+    check_training,
+    cross_validated,
+    how_many_labelled,
+    labelled_rows,
+    share_held_out,
+)
+from vision.evaluation.probe_training import Linear, Scores, order_of_batches, score, train
 from vision.evaluation.probe_views import columns, probed
-from vision.evaluation.stratify import equal, proportional
+from vision.evaluation.stratify import folded, proportional
 from vision.objectives.base import Objective
 
 LEARNING_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
-_SUBSET, _VALIDATION, _ORDER = range(3)  # what is drawn from the seed
+_SUBSET, _VALIDATION, _ORDER, _FOLDS = range(4)  # what is drawn from the seed
 
 
 def linear_probe(
@@ -34,8 +42,9 @@ def linear_probe(
     train_split: str | None = None,
     label_fraction: float | None = None,
     examples_per_class: int | None = None,
-    validation_fraction: float = 0.1,
+    validation_fraction: float | None = None,
     validation_split: str | None = None,
+    folds: int | None = None,
     seed: int = 0,
 ) -> Evaluator:
     """Returns an evaluator that trains linear classifiers on frozen features and reports the best.
@@ -50,8 +59,11 @@ def linear_probe(
     weights from N(0, 0.01), biases of 0. Features are not standardised, there as here. There they are of
     augmented images and training takes 12,500 steps; here they are made once, without augmentation, and the default
     is a tenth of the steps. DINO's first protocol (Caron et al. 2021, ``eval_linear.py``) is ``learning_rates=(1e-3,)``
-    with ``blocks=(4,)`` and ``average_pool=(False,)``. What is held out to choose by is never
-    trained on.
+    with ``blocks=(4,)`` and ``average_pool=(False,)``.
+
+    What is held out to choose by is never trained on. With few labels that part says little: a tenth of 600 tells
+    steps of 1/60. ``folds=5`` holds out every labelled example once, in five trainings, chooses by the accuracy over
+    all of them (of equal ones by their mean cross-entropy), and trains the chosen anew on all.
 
     Args:
       eval_set: what to report on.
@@ -68,9 +80,10 @@ def linear_probe(
       train_split: where to train; None for the training data.
       label_fraction: train, and choose, on this share of the training split alone, classes in proportion.
       examples_per_class: likewise on so many of each class.
-      validation_fraction: of the examples trained on, held out to choose by, classes in proportion; 0 where there
-        is one classifier, which then needs no choice.
+      validation_fraction: of the examples trained on, held out to choose by, classes in proportion; None for a
+        tenth, 0 where there is one classifier, which then needs no choice.
       validation_split: choose on this split instead.
+      folds: choose by cross-validation over so many parts instead, classes in proportion.
       seed: of the parts, the order and the weights.
 
     Raises:
@@ -79,86 +92,76 @@ def linear_probe(
     """
     names, inputs = probed(features.outputs or (), blocks=blocks, average_pool=average_pool, output=output)
     grid = list(product(range(len(inputs)), range(len(learning_rates))))
-    if not learning_rates or min(learning_rates) <= 0 or len(set(learning_rates)) < len(learning_rates):
-        raise ValueError(f"learning_rates must be different numbers > 0, got {learning_rates}")
-    if steps < 1 or train_batch_size < 1:
-        raise ValueError(f"steps and train_batch_size must be >= 1, got {steps} and {train_batch_size}")
-    if label_fraction is not None and examples_per_class is not None:
-        raise ValueError("label_fraction and examples_per_class exclude each other")
-    if label_fraction is not None and not 0.0 < label_fraction <= 1.0:
-        raise ValueError(f"label_fraction must be in (0, 1], got {label_fraction:g}")
-    if examples_per_class is not None and examples_per_class < 1:
-        raise ValueError(f"examples_per_class must be >= 1, got {examples_per_class}")
-    if not 0.0 <= validation_fraction < 1.0:
-        raise ValueError(f"validation_fraction must be in [0, 1), got {validation_fraction:g}")
+    check_training(learning_rates, steps=steps, train_batch_size=train_batch_size)
     train_set = open_split(train_split)
     validation_set = None if validation_split is None else open_split(validation_split)
     sets = [each for each in (eval_set, train_set, validation_set) if each is not None]
     for each in sets:
         check_labels(each.pipeline.source, "linear_probe")
     source = train_set.pipeline.source
-    labelled = len(source)
-    if label_fraction is not None:
-        labelled = max(round(label_fraction * labelled), 1)
-    if examples_per_class is not None:
-        labelled = min(examples_per_class * source.num_classes, labelled)
-    held_out = 0 if validation_set is not None else round(validation_fraction * labelled)
-    chosen_by = held_out or validation_set is not None
-    if len(grid) > 1 and not chosen_by:
-        raise ValueError(
-            f"validation_fraction {validation_fraction:g} of {labelled} examples leaves none to choose one of "
-            f"{len(grid)} classifiers by; set it or validation_split, or one learning rate, blocks and average_pool"
-        )
+    allowed = {"label_fraction": label_fraction, "examples_per_class": examples_per_class}
+    held_out = share_held_out(
+        how_many_labelled(len(source), source.num_classes, **allowed),
+        len(grid),
+        validation_fraction=validation_fraction,
+        validation_split=validation_split,
+        folds=folds,
+    )
+    chosen_by = held_out > 0 or validation_set is not None or folds is not None
     test_of, train_of = features.of(eval_set, names), features.of(train_set, names)
     validation_of = None if validation_set is None else features.of(validation_set, names)
 
     def run(state: State) -> Iterator[tuple[str, Value]]:
         gathered = train_of(state)
         labels = np.asarray(gathered.labels)
-        rows = _labelled(labels, label_fraction, examples_per_class, seed)
+        rows = labelled_rows(labels, **allowed, seed=(seed, _SUBSET))
         kept = np.zeros(0, int)
         if held_out:
-            count = max(round(validation_fraction * len(rows)), 1)
+            count = max(round(held_out * len(rows)), 1)
             kept = rows[proportional(labels[rows], count, seed=(seed, _VALIDATION))]
         rows = np.setdiff1d(rows, kept)
         whole, views = columns(gathered, names, inputs)
-        batch = min(train_batch_size, len(rows))
-        params = train(
-            jnp.asarray(whole[rows]),
-            jnp.asarray(labels[rows]),
-            jnp.asarray(order_of_batches(len(rows), batch, steps, seed=(seed, _ORDER))),
-            jnp.asarray(learning_rates, jnp.float32) * (batch / 256),
-            jax.random.key(seed),
-            views=views,
-            num_classes=source.num_classes,
-        )
+        fold_of = None if folds is None else folded(labels[rows], folds, seed=(seed, _FOLDS))
+        # One batch size for all trainings, so that a learning rate is the same in each.
+        smallest = len(rows) if fold_of is None else len(rows) - int(np.bincount(fold_of).max())
+        batch = min(train_batch_size, smallest)
 
-        def scores_on(part: np.ndarray, labels: np.ndarray | None):
+        def fit(part: np.ndarray) -> list[Linear]:
+            return train(
+                jnp.asarray(whole[part]),
+                jnp.asarray(labels[part]),
+                jnp.asarray(order_of_batches(len(part), batch, steps, seed=(seed, _ORDER))),
+                jnp.asarray(learning_rates, jnp.float32) * (batch / 256),
+                jax.random.key(seed),
+                views=views,
+                num_classes=source.num_classes,
+            )
+
+        def scores_on(params: list[Linear], part: np.ndarray, labels: np.ndarray | None) -> Scores:
             return score(params, part, np.asarray(labels), views, num_classes=source.num_classes)
 
-        best = grid[0]
-        if chosen_by:
-            given = None if validation_of is None else validation_of(state)
-            part = (whole[kept], labels[kept]) if given is None else (columns(given, names, inputs)[0], given.labels)
-            validation = scores_on(*part)
-            loss = np.where(np.isfinite(validation.loss), validation.loss, np.inf)
-            best = min(grid, key=lambda one: (-validation.accuracy[one], loss[one]))
+        params = fit(rows)
+        validation: Scores | None = None
+        if fold_of is not None:
+            validation = cross_validated(
+                lambda part: fit(rows[part]),
+                lambda params, part: scores_on(params, whole[rows[part]], labels[rows[part]]),
+                fold_of,
+            )
+        elif validation_of is not None:
+            given = validation_of(state)
+            validation = scores_on(params, columns(given, names, inputs)[0], given.labels)
+        elif held_out:
+            validation = scores_on(params, whole[kept], labels[kept])
+        which = grid[0] if validation is None else best(validation, grid)
         test = test_of(state)
-        yield "accuracy", float(scores_on(columns(test, names, inputs)[0], test.labels).accuracy[best])
-        if chosen_by:
-            yield "validation_accuracy", float(validation.accuracy[best])
-        yield "learning_rate", float(learning_rates[best[1]])
-        yield "blocks", float(inputs[best[0]].blocks)
-        yield "average_pool", float(inputs[best[0]].average_pool)
+        yield "accuracy", float(scores_on(params, columns(test, names, inputs)[0], test.labels).accuracy[which])
+        if validation is not None:
+            yield "validation_accuracy", float(validation.accuracy[which])
+        yield "learning_rate", float(learning_rates[which[1]])
+        yield "blocks", float(inputs[which[0]].blocks)
+        yield "average_pool", float(inputs[which[0]].average_pool)
 
-    which = ("learning_rate", "blocks", "average_pool")
     metrics = ("accuracy", "validation_accuracy") if chosen_by else ("accuracy",)
-    return Evaluator(run, (*metrics, *which), eval_set.pipeline.source.class_names)
-
-
-def _labelled(labels: np.ndarray, fraction: float | None, each: int | None, seed: int) -> np.ndarray:
-    """The rows whose labels may be used, ascending."""
-    if fraction is not None:
-        count = max(round(fraction * len(labels)), 1)
-        return proportional(labels, count, seed=(seed, _SUBSET), at_least=1)
-    return np.arange(len(labels)) if each is None else equal(labels, each, seed=(seed, _SUBSET))
+    of_choice = ("learning_rate", "blocks", "average_pool")
+    return Evaluator(run, (*metrics, *of_choice), eval_set.pipeline.source.class_names)

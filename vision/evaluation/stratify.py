@@ -37,6 +37,24 @@ def equal(labels: np.ndarray, each: int, *, seed: int | Sequence[int]) -> np.nda
     return _drawn(inverse, np.minimum(each, sizes), np.random.default_rng(seed))
 
 
+def folded(labels: np.ndarray, folds: int, *, seed: int | Sequence[int]) -> np.ndarray:
+    """Returns the fold of each example, int ``[n]``, drawn at random so that classes keep their shares.
+
+    The folds' sizes differ by one at most, and so do a class's numbers in them.
+
+    Args:
+      labels: int ``[n]``.
+      folds: how many, in [1, n].
+      seed: of the draw.
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    # Dealt out like cards, class after class: where one class ends in the round, the next goes on.
+    fold_of = np.empty(len(labels), int)
+    fold_of[by_class] = np.arange(len(labels)) % folds
+    return fold_of
+
+
 def _drawn(inverse: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     members = [rng.permutation(np.flatnonzero(inverse == group))[:count] for group, count in enumerate(counts)]
     return np.sort(np.concatenate([*members, np.empty(0, int)]).astype(int))
