@@ -1,4 +1,4 @@
-"""Image models by name: ``models.build("vit/B16", num_classes=10, stochastic_depth=0.1)``."""
+"""Models by name: ``models.build("vit/B16", num_classes=10, stochastic_depth=0.1)``, and of text ``build_text``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,9 +8,11 @@ import flax.linen as nn
 
 from vision.config.calling import call, fill, lookup
 from vision.errors import ConfigError
-from vision.models import alexnet, convnext, lenet, linear, mixer, mlp, resnet, vgg, vit, wide_resnet
+from vision.models import alexnet, convnext, lenet, linear, mixer, mlp, resnet, text, vgg, vit, wide_resnet
 from vision.models.interface import ImageShape, Model, Variant
 from vision.models.precision import FLOAT32, Precision
+from vision.models.text_interface import TextModel
+from vision.models.text_variants import TextVariant
 
 SUPPLIED = ("num_classes", "dtype", "param_dtype", "parent", "name")
 FAMILIES = (linear, mlp, lenet, alexnet, vgg, resnet, wide_resnet, convnext, mixer, vit)
@@ -18,6 +20,11 @@ FAMILIES = (linear, mlp, lenet, alexnet, vgg, resnet, wide_resnet, convnext, mix
 VARIANTS: dict[str, Variant] = {name: variant for family in FAMILIES for name, variant in family.VARIANTS.items()}
 CONSTRUCTORS: dict[str, Callable[..., nn.Module]] = {
     name: partial(variant.module, **variant.options) for name, variant in VARIANTS.items()
+}
+TEXT_SUPPLIED = ("vocab_size", "length", "out_size", "dtype", "param_dtype", "parent", "name")
+TEXT_VARIANTS: dict[str, TextVariant] = text.TEXT_VARIANTS
+TEXT_CONSTRUCTORS: dict[str, Callable[..., nn.Module]] = {
+    name: partial(variant.module, **variant.options) for name, variant in TEXT_VARIANTS.items()
 }
 
 
@@ -56,3 +63,41 @@ def build(
         except ValueError as error:
             raise ConfigError(f"{name}: {error}") from error
     return model
+
+
+def build_text(
+    name: str,
+    *,
+    vocab_size: int | None = None,
+    length: int | None = None,
+    out_size: int | None = None,
+    precision: str = FLOAT32,
+    **options: Any,
+) -> TextModel:
+    """Returns the text model of a registered variant.
+
+    Args:
+      name: ``text/variant``, a key of :data:`TEXT_VARIANTS`.
+      vocab_size: number of ids, the last of which ends a text; None for the published one.
+      length: places of a text; None for the published one.
+      out_size: size of the embedding; 0 for no projection, then the output is the feature ``pre_logits``; None for
+        the published one.
+      precision: policy for parameters, computation and output.
+      **options: attributes of the module, over the variant's own.
+
+    Raises:
+      ConfigError: an unknown variant or option (the nearest is named), or a value that cannot be.
+    """
+    variant = lookup(TEXT_VARIANTS, name, "text model", kind="text model")
+    policy = Precision.parse(precision)
+    constructor = TEXT_CONSTRUCTORS[name]
+    filled = fill(constructor, options, name, provided=TEXT_SUPPLIED)
+    sizes = {
+        "vocab_size": variant.vocab_size if vocab_size is None else vocab_size,
+        "length": variant.length if length is None else length,
+        "out_size": variant.out_size if out_size is None else out_size,
+    }
+    if not sizes["out_size"]:
+        filled["projection_bias"] = False
+    module = call(constructor, filled, name, **sizes, dtype=policy.compute, param_dtype=policy.params)
+    return TextModel(module, policy, sizes["length"], sizes["vocab_size"])

@@ -6,7 +6,7 @@ import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from vision.models.positions import rotate
 
@@ -68,6 +68,8 @@ class SelfAttention(nn.Module):
       kernel_init: of every matrix.
       dtype: type of the computation.
       param_dtype: type of the parameters.
+      causal: whether a token sees only those up to itself (Vaswani et al. 2017, section 3.2.3).
+      out_init: of the last matrix, where it has another than ``kernel_init``.
     """
 
     num_heads: int
@@ -75,6 +77,8 @@ class SelfAttention(nn.Module):
     kernel_init: Initializer
     dtype: jnp.dtype
     param_dtype: jnp.dtype
+    causal: bool = False
+    out_init: Initializer | None = None
 
     @nn.compact
     def __call__(
@@ -82,6 +86,7 @@ class SelfAttention(nn.Module):
         x: Float[Array, "batch tokens width"],
         *,
         angles: Float[Array, "*each patches half"] | None = None,
+        mask: Bool[Array, "batch tokens"] | None = None,
         return_weights: bool = False,
     ) -> tuple[Float[Array, "batch tokens width"], Float[Array, "batch heads tokens tokens"] | None]:
         """Returns the new tokens, and the attention weights where asked for.
@@ -89,6 +94,7 @@ class SelfAttention(nn.Module):
         Args:
           x: tokens.
           angles: rotary positions of the last tokens.
+          mask: False for tokens that none attends to; at least one of each example has to be left.
           return_weights: the weights are a large array that is not made otherwise.
         """
         width = x.shape[-1]
@@ -97,22 +103,35 @@ class SelfAttention(nn.Module):
         query, key, value = einops.rearrange(qkv, "b t (n h d) -> n b t h d", n=3, h=self.num_heads)
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
+        seen = None if mask is None else mask[:, None, None, :]
         weights = None
         if return_weights:
-            weights = attention_weights(query, key)
+            if self.causal:
+                before = jnp.tri(x.shape[1], dtype=bool)
+                seen = before if seen is None else seen & before
+            weights = attention_weights(query, key, seen)
             mixed = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
         else:
-            mixed = jax.nn.dot_product_attention(query, key, value)
-        out = nn.Dense(width, kernel_init=self.kernel_init, name="out", **types)
+            mixed = jax.nn.dot_product_attention(query, key, value, mask=seen, is_causal=self.causal)
+        out = nn.Dense(width, kernel_init=self.out_init or self.kernel_init, name="out", **types)
         return flat(out, mixed.reshape(x.shape)), weights
 
 
 def attention_weights(
-    query: Float[Array, "batch queries heads head_width"], key: Float[Array, "batch keys heads head_width"]
+    query: Float[Array, "batch queries heads head_width"],
+    key: Float[Array, "batch keys heads head_width"],
+    seen: Bool[Array, "*each keys"] | None = None,
 ) -> Float[Array, "batch heads queries keys"]:
-    """Returns ``softmax(q k / sqrt(head_width))`` in float32; every row sums to 1."""
+    """Returns ``softmax(q k / sqrt(head_width))`` in float32; every row sums to 1.
+
+    Args:
+      query: what asks.
+      key: what is asked.
+      seen: False, at what broadcasts to ``[batch, heads, queries, keys]``, where the weight is zero.
+    """
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
-    return jax.nn.softmax(scores * query.shape[-1] ** -0.5, axis=-1)
+    scores = scores * query.shape[-1] ** -0.5
+    return jax.nn.softmax(scores if seen is None else jnp.where(seen, scores, -jnp.inf), axis=-1)
 
 
 class AttentionPool(nn.Module):
@@ -137,8 +156,10 @@ class AttentionPool(nn.Module):
     param_dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch width"]:
-        """Returns one vector for each example."""
+    def __call__(
+        self, x: Float[Array, "batch tokens width"], *, mask: Bool[Array, "batch tokens"] | None = None
+    ) -> Float[Array, "batch width"]:
+        """Returns one vector for each example; tokens where ``mask`` is False are not looked at."""
         width = x.shape[-1]
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         probe = self.param("probe", nn.initializers.xavier_uniform(), (1, width), self.param_dtype)
@@ -148,7 +169,8 @@ class AttentionPool(nn.Module):
         key, value = einops.rearrange(key_value, "b t (n h d) -> n b t h d", n=2, h=self.num_heads)
         query = jnp.broadcast_to(query.reshape(1, 1, self.num_heads, -1), (len(x), 1, *key.shape[2:]))
         dense: dict[str, Any] = {"kernel_init": self.kernel_init, **types}
-        mixed = jax.nn.dot_product_attention(query, key, value).reshape(-1, width)
+        seen = None if mask is None else mask[:, None, None, :]
+        mixed = jax.nn.dot_product_attention(query, key, value, mask=seen).reshape(-1, width)
         pooled = nn.Dense(width, name="out", **dense)(mixed)
         hidden = nn.LayerNorm(epsilon=self.epsilon, name="norm", **types)(pooled)
         hidden = self.activation(nn.Dense(self.mlp_dim, name="hidden", **dense)(hidden))

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from vision.models.attention import Initializer, SelfAttention, flat
 from vision.models.layers import DropMode, Dropout, Residual, drop_rates
@@ -25,6 +25,17 @@ def activation_function(name: Activation) -> Any:
     }[name]
 
 
+def clip_inits(width: int, depth: int) -> dict[str, Initializer]:
+    """Returns the initializers of a :class:`Block` as in CLIP (Radford et al. 2021, its code): normal, by the width.
+
+    Deviations are ``width**-0.5`` for query, key and value, ``(2 width)**-0.5`` for the hidden layer, and
+    ``width**-0.5 (2 depth)**-0.5`` for what ends in the residual stream.
+    """
+    normal = nn.initializers.normal
+    last = normal(width**-0.5 * (2 * depth) ** -0.5)
+    return {"kernel_init": normal(width**-0.5), "hidden_init": normal((2 * width) ** -0.5), "out_init": last}
+
+
 class Mlp(nn.Module):
     """Two layers applied to every token on its own (Vaswani et al. 2017, section 3.3), or SwiGLU.
 
@@ -37,6 +48,7 @@ class Mlp(nn.Module):
       bias_init: of every bias.
       dtype: type of the computation.
       param_dtype: type of the parameters.
+      out_init: of the last matrix, where it has another than ``kernel_init``.
     """
 
     mlp_dim: int
@@ -47,13 +59,15 @@ class Mlp(nn.Module):
     bias_init: Initializer
     dtype: jnp.dtype
     param_dtype: jnp.dtype
+    out_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch tokens width"], *, keys: Keys) -> Float[Array, "batch tokens width"]:
         """Returns the new tokens."""
 
         def dense(features: int, name: str) -> nn.Dense:
-            inits: dict[str, Any] = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
+            kernel_init = self.out_init or self.kernel_init if name == "out" else self.kernel_init
+            inits: dict[str, Any] = {"kernel_init": kernel_init, "bias_init": self.bias_init}
             return nn.Dense(features, name=name, dtype=self.dtype, param_dtype=self.param_dtype, **inits)
 
         if self.swiglu:
@@ -84,6 +98,9 @@ class Block(nn.Module):
       bias_init: of the MLP's biases.
       dtype: type of the computation.
       param_dtype: type of the parameters.
+      causal: whether a token sees only those up to itself.
+      hidden_init: of the first matrices of the MLP, where they have another than ``kernel_init``.
+      out_init: of the last matrix of the attention and of the MLP, likewise.
     """
 
     num_heads: int
@@ -101,6 +118,9 @@ class Block(nn.Module):
     bias_init: Initializer
     dtype: jnp.dtype
     param_dtype: jnp.dtype
+    causal: bool = False
+    hidden_init: Initializer | None = None
+    out_init: Initializer | None = None
 
     @nn.compact
     def __call__(
@@ -109,6 +129,7 @@ class Block(nn.Module):
         rate: Float[Array, ""] | None,
         keys: Keys,
         angles: Float[Array, "*each patches half"] | None,
+        mask: Bool[Array, "batch tokens"] | None = None,
     ) -> tuple[Float[Array, "batch tokens width"], Features]:
         """Returns the new tokens and the features of this block.
 
@@ -117,18 +138,21 @@ class Block(nn.Module):
           rate: of stochastic depth, in place of ``drop_rate`` where a scan brings each block its own.
           keys: one per example; None in evaluation.
           angles: rotary positions.
+          mask: False for tokens that none attends to; not for ``drop_mode`` ``batch_subset``.
         """
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        inits: dict[str, Any] = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
-        attention = SelfAttention(self.num_heads, self.qkv_bias, self.kernel_init, name="attention", **types)
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype, "out_init": self.out_init}
+        inits: dict[str, Any] = {"kernel_init": self.hidden_init or self.kernel_init, "bias_init": self.bias_init}
+        of_attention: dict[str, Any] = {"kernel_init": self.kernel_init, "causal": self.causal, **types}
+        attention = SelfAttention(self.num_heads, self.qkv_bias, name="attention", **of_attention)
         mlp = Mlp(self.mlp_dim, self.swiglu, self.activation, self.dropout, name="mlp", **inits, **types)
-        norms = [nn.LayerNorm(epsilon=self.epsilon, name=f"{which}_norm", **types) for which in ("attention", "mlp")]
+        of_norm: dict[str, Any] = {"epsilon": self.epsilon, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        norms = [nn.LayerNorm(name=f"{which}_norm", **of_norm) for which in ("attention", "mlp")]
         scales = [self._scale(f"{which}_scale", x.shape[-1:]) for which in ("attention", "mlp")]
         drop = Dropout(self.dropout)
         features: Features = {}
 
         def attend(x, keys):
-            y, weights = attention(norms[0](x), angles=angles, return_weights=self.return_weights)
+            y, weights = attention(norms[0](x), angles=angles, mask=mask, return_weights=self.return_weights)
             if weights is not None:
                 features["attention"] = weights
             return drop(y, keys=keys) * scales[0]
@@ -169,7 +193,12 @@ class Stack(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch tokens width"], *, keys: Keys, angles: Float[Array, "*each patches half"] | None
+        self,
+        x: Float[Array, "batch tokens width"],
+        *,
+        keys: Keys,
+        angles: Float[Array, "*each patches half"] | None = None,
+        mask: Bool[Array, "batch tokens"] | None = None,
     ) -> tuple[Float[Array, "batch tokens width"], Features]:
         """Returns the last tokens, and each block's features as ``block00``, ``block00/attention``, ..."""
         rates = drop_rates(self.stochastic_depth, self.depth, uniform=self.uniform_depth)
@@ -180,7 +209,7 @@ class Stack(nn.Module):
         if not self.scan:
             features: Features = {}
             for index, rate in enumerate(rates):
-                x, found = block(**self.block, drop_rate=rate, name=f"block{index:02}")(x, None, keys, angles)
+                x, found = block(**self.block, drop_rate=rate, name=f"block{index:02}")(x, None, keys, angles, mask)
                 features |= _named(index, found)
             return x, features
         each_its_own = len(set(rates)) > 1
@@ -188,11 +217,11 @@ class Stack(nn.Module):
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
-            in_axes=(0 if each_its_own else nn.broadcast, nn.broadcast, nn.broadcast),
+            in_axes=(0 if each_its_own else nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast),
             length=self.depth,
         )
         per_block = jnp.asarray(rates, jnp.float32) if each_its_own else None
-        x, found = scanned(**self.block, drop_rate=rates[0], name="blocks")(x, per_block, keys, angles)
+        x, found = scanned(**self.block, drop_rate=rates[0], name="blocks")(x, per_block, keys, angles, mask)
         unstacked = [jax.tree.map(lambda each, i=i: each[i], found) for i in range(self.depth)]
         return x, {name: value for i, each in enumerate(unstacked) for name, value in _named(i, each).items()}
 
