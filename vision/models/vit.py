@@ -1,4 +1,4 @@
-"""The Vision Transformer, with the options that make it DeiT, DINO's, DINOv2's, SigLIP's or the plain one."""
+"""The Vision Transformer, with the options that make it DeiT, DINO's, DINOv2's, CLIP's, SigLIP's or the plain one."""
 
 import math
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from vision.models.interface import Features, ImageShape
 from vision.models.layers import DropMode, Dropout
 from vision.models.patches import drop_patches, patch_grid, patchify
 from vision.models.positions import resize_positions, rotary_angles, sincos_2d
-from vision.models.transformer import Activation, Remat, Stack, activation_function
+from vision.models.transformer import Activation, Remat, Stack, activation_function, clip_inits
 from vision.models.vit_variants import variants
 
 Grid = tuple[int, int]
@@ -42,6 +42,8 @@ class ViT(nn.Module):
       mlp: ``dense`` with ``activation``, or ``swiglu``.
       activation: of the MLP; ``gelu`` is the exact one of PyTorch's ViTs, ``gelu_tanh`` that of big_vision.
       epsilon: of the layer normalisations.
+      patch_bias: whether the embedding of patches is affine.
+      pre_norm: a layer normalisation before the first block (Radford et al. 2021, CLIP, section 2.4).
       qkv_bias: whether query, key and value are affine.
       layer_scale: initial value of the scale per channel of each branch, or None.
       representation: a dense layer with tanh before the head (Dosovitskiy et al. 2021, section 3.1).
@@ -54,7 +56,8 @@ class ViT(nn.Module):
       attention_weights: whether ``block00/attention`` and its like, ``[batch, heads, tokens, tokens]``, are features.
       scan: compile one block and loop over it: compiles several times faster, runs a little slower.
       remat: what the backward pass computes again to save memory.
-      initialisation: ``xavier`` is big_vision's, ``normal`` that of timm, DeiT and DINO (deviation 0.02).
+      initialisation: ``xavier`` is big_vision's, ``normal`` that of timm, DeiT and DINO (deviation 0.02), ``clip`` that
+        of :func:`vision.models.transformer.clip_inits`, with class token and positions of deviation ``width**-0.5``.
       dtype: type of the computation.
       param_dtype: type of the parameters.
     """
@@ -77,6 +80,8 @@ class ViT(nn.Module):
     mlp: Literal["dense", "swiglu"] = "dense"
     activation: Activation = "gelu"
     epsilon: float = 1e-6
+    patch_bias: bool = True
+    pre_norm: bool = False
     qkv_bias: bool = True
     layer_scale: float | None = None
     representation: bool = False
@@ -89,7 +94,7 @@ class ViT(nn.Module):
     attention_weights: bool = False
     scan: bool = False
     remat: Remat = "none"
-    initialisation: Literal["xavier", "normal"] = "xavier"
+    initialisation: Literal["xavier", "normal", "clip"] = "xavier"
     dtype: jnp.dtype = jnp.dtype("float32")
     param_dtype: jnp.dtype = jnp.dtype("float32")
 
@@ -158,7 +163,8 @@ class ViT(nn.Module):
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         kernel_init = self._kernel_init()
         grid = patch_grid((images.shape[1], images.shape[2], images.shape[3]), self.patch_size)
-        embedding = nn.Dense(self.width, kernel_init=self._patch_init(), name="patch_embedding", **types)
+        of_patches: dict[str, Any] = {"use_bias": self.patch_bias, "kernel_init": self._patch_init(), **types}
+        embedding = nn.Dense(self.width, name="patch_embedding", **of_patches)
         x = flat(embedding, patchify(images.astype(self.dtype), self.patch_size))
         if masks is not None and not self.mask_token:
             raise ValueError("masks need mask_token=True")
@@ -177,6 +183,8 @@ class ViT(nn.Module):
         tokens = self._prefix(len(images))
         x = jnp.concatenate([*tokens, x], axis=1) if tokens else x
         x = Dropout(self.dropout)(x, keys=keys)
+        if self.pre_norm:
+            x = nn.LayerNorm(epsilon=self.epsilon, name="pre_norm", **types)(x)
         features = {"stem": x}
         x, of_blocks = self._stack(kernel_init)(x, keys=keys, angles=angles)
         features |= of_blocks
@@ -194,10 +202,12 @@ class ViT(nn.Module):
         return self._head(x, features, kernel_init)
 
     def _kernel_init(self) -> Initializer:
+        if self.initialisation == "clip":
+            return clip_inits(self.width, self.depth)["kernel_init"]
         return nn.initializers.xavier_uniform() if self.initialisation == "xavier" else nn.initializers.normal(0.02)
 
     def _patch_init(self) -> Initializer:
-        return nn.initializers.lecun_normal() if self.initialisation == "xavier" else nn.initializers.normal(0.02)
+        return nn.initializers.normal(0.02) if self.initialisation == "normal" else nn.initializers.lecun_normal()
 
     def _with_positions(self, x: Array, grid: Grid) -> tuple[Array, Array | None]:
         """Adds positions to the patches, or returns the angles that stand for them."""
@@ -225,7 +235,9 @@ class ViT(nn.Module):
 
     def _prefix(self, batch: int) -> list[Array]:
         """The tokens before the patches; with learned positions the class and distillation tokens have one each."""
-        init = nn.initializers.zeros if self.initialisation == "xavier" else nn.initializers.normal(1e-6)
+        deviations = {"xavier": 0.0, "normal": 1e-6, "clip": self.width**-0.5}
+        deviation = deviations[self.initialisation]
+        init = nn.initializers.normal(deviation) if deviation else nn.initializers.zeros
         tokens = []
         for name, there, count in (
             ("class", self.class_token, 1),
@@ -255,6 +267,7 @@ class ViT(nn.Module):
             "drop_mode": self.drop_mode,
             "return_weights": self.attention_weights,
             "kernel_init": kernel_init,
+            **(clip_inits(self.width, self.depth) if self.initialisation == "clip" else {}),
             "bias_init": biases,
             "dtype": self.dtype,
             "param_dtype": self.param_dtype,
@@ -278,7 +291,7 @@ class ViT(nn.Module):
         if not self.num_classes:
             return x_pooled, features
         # Zero weights: the first predictions are those of the bias alone, whatever the features.
-        head_init = nn.initializers.zeros if self.initialisation == "xavier" else kernel_init
+        head_init = kernel_init if self.initialisation == "normal" else nn.initializers.zeros
         bias_init = nn.initializers.constant(self.head_bias)
         head: dict[str, Any] = {"kernel_init": head_init, "bias_init": bias_init, **types}
         logits = nn.Dense(self.num_classes, name="head", **head)(x_pooled)

@@ -28,6 +28,15 @@ DINO: dict[str, Any] = {
 # Oquab et al. 2023, DINOv2; the models with registers (Darcet et al. 2024) resize positions in another way.
 DINOV2: dict[str, Any] = {**DINO, "layer_scale": 1e-5, "mask_token": True, "uniform_depth": True}
 REGISTERS: dict[str, Any] = {**DINOV2, "num_registers": 4, "position_antialias": True, "position_offset": 0.0}
+# Radford et al. 2021, CLIP: the image tower, whose class token is projected by the objective. The weights of OpenAI
+# have the fast GELU, most of open_clip's the exact one.
+CLIP: dict[str, Any] = {
+    "activation": "quick_gelu",
+    "epsilon": 1e-5,
+    "patch_bias": False,
+    "pre_norm": True,
+    "initialisation": "clip",
+}
 DEIT: dict[str, Any] = {"initialisation": "normal", "stochastic_depth": 0.1}
 
 
@@ -45,6 +54,10 @@ def variants(module: Callable) -> dict[str, Variant]:
     table["S16_gap"] = at("S", 16, PLAIN)
     table["S16_gap_rep"] = at("S", 16, PLAIN, {"representation": True})
     table["B16_map"] = at("B", 16, MAP, num_classes=0)
+    table["B16_siglip"] = table["B16_map"]
+    for size, patch, side in (("S", 16, 224), ("B", 32, 224), ("B", 16, 224), ("L", 14, 224), ("L", 14, 336)):
+        name = f"{size}{patch}_clip{'' if side == 224 else f'_{side}'}"
+        table[name] = at(size, patch, CLIP, side=side, num_classes=0)
     for size in ("Ti", "S", "B"):
         table[f"{size}16_deit"] = at(size, 16, DEIT)
         table[f"{size}16_deit_distilled"] = at(size, 16, DEIT, {"distillation_token": True})
