@@ -7,6 +7,8 @@ from vision.objectives.classify import classify
 from vision.objectives.contrast import contrast
 from vision.objectives.distill import distill
 from vision.objectives.masked_autoencoder import masked_autoencoder
+from vision.objectives.masked_token import masked_token
+from vision.objectives.next_token import next_token
 from vision.objectives.regress import regress
 from vision.objectives.simclr import simclr
 
@@ -15,6 +17,8 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "contrast": contrast,
     "distill": distill,
     "masked_autoencoder": masked_autoencoder,
+    "masked_token": masked_token,
+    "next_token": next_token,
     "regress": regress,
     "simclr": simclr,
 }
