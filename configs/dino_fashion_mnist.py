@@ -30,6 +30,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "hidden_sizes": (),
     },
 }
+EPOCHS = {"quick": 4, "full": 6}
 VIEWS = {
     "quick": {"global": (_view(28, (0.4, 1.0)),) * 2, "local": (_view(14, (0.1, 0.4)),) * 2},
     # Milder: the network has been given much of what a garment's shape says, and stronger crops take it away.
@@ -42,7 +43,7 @@ def get_config(argument: str = "quick") -> ConfigDict:
         raise ValueError(f"the argument is one of {', '.join(MODELS)}, got {argument!r}")
     config = ConfigDict()
     config.batch_size = 256
-    config.duration = {"epochs": 2}
+    config.duration = {"epochs": EPOCHS[argument]}
     config.data = {
         "name": "fashion_mnist",
         "views": VIEWS[argument],

@@ -18,9 +18,12 @@ SPEC = {
     "image": jax.ShapeDtypeStruct((BATCH, 4, 4, 1), jnp.float32),
     "label": jax.ShapeDtypeStruct((BATCH,), jnp.int32),
     "global": jax.ShapeDtypeStruct((BATCH, 2, 4, 4, 1), jnp.float32),
+    "tokens": jax.ShapeDtypeStruct((BATCH, 6), jnp.int32),
 }
 LENGTHS = {"total_steps": 10, "steps_of": lambda duration, key: 1}
 SMALL = {
+    "contrast": {"embed_dim": 6},
+    "masked_token": {"mask_fraction": 0.5},
     "distill": {"num_prototypes": 6, "hidden_dim": 8, "bottleneck_dim": 4},
     "masked_autoencoder": {"decoder_width": 8, "decoder_depth": 1, "decoder_num_heads": 1},
     "simclr": {"hidden_size": 8, "out_size": 4, "batch_norm": False},
@@ -30,11 +33,19 @@ VIT = {"patch_size": 2, "width": 8, "depth": 1, "num_heads": 1, "mlp_dim": 8, "p
 
 def batch_of(seed=0):
     views = jax.random.normal(jax.random.key(seed), SPEC["global"].shape)
-    return {"image": views[:, 0], "label": jnp.arange(BATCH) % 3, "global": views}
+    words = jax.random.randint(jax.random.key(seed), (BATCH, 6), 1, 8)
+    place, end = jnp.arange(6), jnp.array([2, 3, 5, 3, 4, 2, 5, 3])[:, None]  # captions of several lengths
+    tokens = jnp.where(place < end, words, jnp.where(place == end, 9, 0)).at[:, 0].set(8).astype(jnp.int32)
+    return {"image": views[:, 0], "label": jnp.arange(BATCH) % 3, "global": views, "tokens": tokens}
 
 
 def model(*, num_classes=3, **options):
     return models.build("mlp/128", num_classes=num_classes, hidden_sizes=(8,), **options)
+
+
+def text(**options):
+    sizes = {"vocab_size": 10, "length": 6, "out_size": 6}
+    return models.build_text("text/small", **sizes, width=8, depth=1, num_heads=2, mlp_dim=8, **options)
 
 
 def made(name):
@@ -44,8 +55,9 @@ def made(name):
     if name == "masked_autoencoder":
         learner = models.build("vit/S16", num_classes=classes, image_shape=(4, 4, 1), **VIT)
     asked = inspect.signature(OBJECTIVES[name]).parameters
-    supplied = {key: value for key, value in LENGTHS.items() if key in asked}
-    return OBJECTIVES[name](learner, **supplied, **SMALL.get(name, {}))
+    supplied = {"model": learner, "text": text(causal=name != "masked_token", dropout=0.5), **LENGTHS}
+    supplied = {key: value for key, value in supplied.items() if key in asked}
+    return OBJECTIVES[name](**supplied, **SMALL.get(name, {}))
 
 
 BUILDS = {
