@@ -108,7 +108,7 @@ def test_positions_are_brought_to_another_grid_as_pytorch_does_it(old, grid):
 
 def test_every_case_is_stored_and_nothing_else():
     expected = {"versions", "names", "drawn"}
-    expected |= {name for name in STORED if name.startswith(("positions/", "distill/"))}
+    expected |= {name for name in STORED if name.startswith(("positions/", "distill/", "pairs/"))}
     for case in CASES:
         normed = any(_STATISTIC.search(name) for name, _ in parity.NAMES[case.name])
         there = {

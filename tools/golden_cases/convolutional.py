@@ -13,6 +13,7 @@ def cases() -> Iterator[Case]:
     yield from _plain_networks()
     yield from _residual_networks()
     yield from _convnexts()
+    yield from _clip_resnets()
 
 
 def _lenets() -> Iterator[Case]:
@@ -107,3 +108,12 @@ def _convnexts() -> Iterator[Case]:
                **{**more, "image_shape": (64, 32, 3)})  # fmt: skip
     yield Case("torchvision/convnext_tiny", "convnext/T", "torchvision/convnext", "torchvision",
                {"name": "convnext_tiny"}, **PUBLISHED)  # fmt: skip
+
+
+def _clip_resnets() -> Iterator[Case]:
+    small = {"stage_sizes": (2, 1, 1, 1), "width": 8, "out_size": 12}
+    theirs = {"depths": [2, 1, 1, 1], "width": 8, "img_size": 64, "num_classes": 12}
+    yield Case("timm/clip resnet", "clip_resnet/50", "timm/clip_resnet", "timm clip resnet", theirs, small,
+               num_classes=0, image_shape=(64, 64, 3), scales=BATCH_NORM, **LEARN)  # fmt: skip
+    whole = {**PUBLISHED, "num_classes": 0}
+    yield Case("timm/resnet50_clip", "clip_resnet/50", "timm/clip_resnet", "timm", {"name": "resnet50_clip"}, **whole)

@@ -42,6 +42,8 @@ def _of_timm() -> Iterator[Case]:
     yield case("tanh in GELU", {"activation": "gelu_tanh"}, act_layer="gelu_tanh")
     yield case("quick GELU", {"activation": "quick_gelu"}, act_layer="quick_gelu")
     yield replace(case("no head", num_classes=0), num_classes=0)
+    clip = {"pre_norm": True, "patch_bias": False}
+    yield replace(case("norm before the blocks", clip, pre_norm=True, num_classes=0), num_classes=0)
     yield case("distilled", {"distillation_token": True}, distilled=True)
     yield Case("torchvision/vit", "vit/Ti16", "torchvision/vit", "torchvision vit", {"image_size": 32, "patch_size": 8,
                "num_layers": 2, "num_heads": 4, "hidden_dim": 32, "mlp_dim": 64, "num_classes": 10}, _SMALL,
@@ -78,6 +80,7 @@ def _of_transformers() -> Iterator[Case]:
     rotary = {"positions": "rotary", "epsilon": 1e-5}
     dinov3 = backbone("DINOv3ViT", "dinov3", "dinov3", "S14_dinov2_reg4", {**inner, "num_register_tokens": 4}, rotary)
     yield replace(dinov3, image_shape=(32, 48, 3))
+    yield backbone("CLIPVision", "clip", "clip", "B32_clip", inner, {})
     yield backbone("SiglipVision", "siglip", "siglip", "B16_map", inner, {})
 
 

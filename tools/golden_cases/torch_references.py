@@ -12,6 +12,7 @@ import torch
 import torchvision
 import transformers
 from safetensors.torch import save_file
+from timm.models.byobnet import ByobNet, ByoBlockCfg, ByoModelCfg
 from timm.models.convnext import ConvNeXt
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.mlp_mixer import MlpMixer
@@ -114,6 +115,18 @@ def _timm_vit(mlp_layer: str | None = None, distilled: bool = False, **options: 
     return (VisionTransformerDistilled if distilled else VisionTransformer)(**options)
 
 
+def _timm_clip_resnet(depths: list[int], width: int, img_size: int, num_classes: int) -> nn.Module:
+    """CLIP's residual network of another size."""
+    strides = (1, 2, 2, 2)
+    blocks = [
+        ByoBlockCfg(type="bottle", d=depth, c=4 * width * 2**stage, s=stride, br=0.25)
+        for stage, (depth, stride) in enumerate(zip(depths, strides, strict=True))
+    ]
+    config = ByoModelCfg(blocks=tuple(blocks), stem_chs=(width // 2, width // 2, width), stem_type="",
+                         stem_pool="avg2", downsample="avg", aa_layer="avg", head_type="attn_abs")  # fmt: skip
+    return ByobNet(config, num_classes=num_classes, img_size=img_size)
+
+
 class PlainVit(VisionTransformer):
     """The simple ViT of big_vision (Beyer et al. 2022): positions by sines and cosines, and the mean of the patches.
 
@@ -172,6 +185,7 @@ _SOURCES: dict[str, Callable[..., Any]] = {
     "timm vit": _timm_vit,
     "plain vit": PlainVit,
     "timm convnext": ConvNeXt,
+    "timm clip resnet": _timm_clip_resnet,
     "timm mixer": MlpMixer,
     "dino vit": torch_dino.VisionTransformer,
     "transformers": _transformers,

@@ -15,6 +15,7 @@ from tools.golden_cases import weights
 from tools.golden_cases.models import CASES, Case
 from tools.golden_cases.resized_positions import positions
 from tools.golden_cases.self_distillation import distilled
+from tools.golden_cases.torch_pairs import paired
 from tools.golden_cases.torch_references import Reference, build
 
 _STATISTICS = ("running_mean", "running_var")
@@ -35,6 +36,7 @@ def goldens(note: Callable[[str], None]) -> dict[str, np.ndarray]:
     made["names"] = np.frombuffer(json.dumps(names, separators=(",", ":")).encode(), np.uint8)
     made["drawn"] = weights.drawn("sample.weight", (4, 3))
     made |= {f"positions/{name}": value for name, value in positions().items()}
+    made |= {f"pairs/{name}": value for name, value in paired().items()}
     return made | {f"distill/{name}": value for name, value in distilled().items()}
 
 

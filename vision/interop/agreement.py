@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from vision.errors import UserError
@@ -32,12 +32,28 @@ def check_agreement(config: Mapping[str, Any], module: Any, *, source: str) -> N
     Raises:
       UserError: they disagree; the message gives both values of everything that does.
     """
-    wrong = [claim for claim in claims(config, type(module).__name__) if not _agrees(claim, module)]
+    refuse_disagreement(claims(config, type(module).__name__), module, source=source, teller="config.json")
+
+
+def refuse_disagreement(claimed: Iterable[Claim], module: Any, *, source: str, teller: str, owner: str = "") -> None:
+    """Holds claims against the fields of a module.
+
+    Args:
+      claimed: what is said.
+      module: of the model.
+      source: for messages.
+      teller: who says it.
+      owner: which part of a model of several this is, such as ``text.``.
+
+    Raises:
+      UserError: they disagree; the message gives both values of everything that does.
+    """
+    wrong = [claim for claim in claimed if not _agrees(claim, module)]
     if wrong:
         said = ", ".join(f"{claim.key} {claim.said!r} where the model has {_value(claim, module)}" for claim in wrong)
-        cures = [f"{claim.field}={claim.value!r}" for claim in wrong if hasattr(module, claim.field)]
+        cures = [f"{owner}{claim.field}={claim.value!r}" for claim in wrong if hasattr(module, claim.field)]
         cure = f"; give the model {', '.join(cures)}, or take another model" if cures else "; take another model"
-        raise UserError(f"{source}: config.json says {said}{cure}")
+        raise UserError(f"{source}: {teller} says {said}{cure}")
 
 
 def claims(config: Mapping[str, Any], module: str) -> Iterator[Claim]:
@@ -98,6 +114,13 @@ _KEYS_OF: dict[str, Keys] = {
         "qkv_bias": ("qkv_bias", _same),
         "num_register_tokens": ("num_registers", _same),
         "use_swiglu_ffn": ("mlp", lambda value: "swiglu" if value else "dense"),
+    },
+    "TextTransformer": {
+        "layer_norm_eps": ("epsilon", _same),
+        "hidden_size": ("width", _same),
+        "num_hidden_layers": ("depth", _same),
+        "num_attention_heads": ("num_heads", _same),
+        "intermediate_size": ("mlp_dim", _same),
     },
     "ResNet": {
         "hidden_act": ("=relu", _same),

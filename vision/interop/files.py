@@ -17,7 +17,15 @@ from vision.interop.tensors import read_safetensors
 
 Note = Callable[[str], None]
 # In the order in which a folder is searched; the index tells which files hold what.
-STANDARD = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+STANDARD = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "open_clip_pytorch_model.bin",
+)
+_CONFIGS = ("config.json", "open_clip_config.json")
 _JSON_BYTES = 2**26
 _BEGINNINGS = {
     b"\x89PNG": "a PNG image",
@@ -37,7 +45,7 @@ class Weights(NamedTuple):
 
     Attributes:
       arrays: by the file's names.
-      config: ``config.json`` beside it, or empty.
+      config: ``config.json`` or ``open_clip_config.json`` beside it, or empty.
       preprocessor: ``preprocessor_config.json`` beside it, or empty.
       files: file name -> SHA-256 of its bytes.
       source: the path or name it was asked for by.
@@ -76,11 +84,11 @@ def read_weights(source: str | Path, *, branch: str | None = None, note: Note = 
         raise UserError(f"{source} holds no arrays")
     arrays = without_heads(arrays, source=file.name, note=note)
     beside = path.is_dir() or file.name in STANDARD
-    config, preprocessor = (
-        read_object(folder / name) if beside and (folder / name).is_file() else {}
-        for name in ("config.json", "preprocessor_config.json")
-    )
-    return Weights(arrays, config, preprocessor, files, str(source))
+    own = _CONFIGS[::-1] if file.name.startswith("open_clip") else _CONFIGS
+    config = next((read_object(folder / name) for name in own if beside and (folder / name).is_file()), {})
+    preprocessor = "preprocessor_config.json"
+    prepared = read_object(folder / preprocessor) if beside and (folder / preprocessor).is_file() else {}
+    return Weights(arrays, config, prepared, files, str(source))
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from vision.errors import UserError
 from vision.interop.agreement import check_agreement
+from vision.interop.clip_agreement import check_clip, is_clip, provenance
 from vision.interop.files import Weights, read_weights
 from vision.interop.fit import Report, Resize, fit
 from vision.interop.match import to_ours
@@ -54,8 +55,9 @@ def load_weights(
 ) -> Loaded:
     """Reads weights with another library's names.
 
-    A ``config.json`` beside them must agree with the module: patch size, activation, epsilon and the like. Learned
-    positions of another grid are resized in the module's own way. Half precision becomes the model's type.
+    A ``config.json`` beside them must agree with the module: patch size, activation, epsilon and the like; that of a
+    CLIP has to be known, see :mod:`vision.interop.clip_agreement`. Learned positions of another grid are resized in the
+    module's own way. Half precision becomes the model's type.
 
     Args:
       path: a file, a folder or a name of the Hugging Face Hub, see :func:`vision.interop.files.read_weights`; or
@@ -77,7 +79,11 @@ def load_weights(
     weights = path if isinstance(path, Weights) else read_weights(path, branch=branch, note=note)
     library = "timm" if "architecture" in weights.config else None
     found = recognise(weights.arrays, module, naming=naming, library=library, namings=namings, source=weights.source)
-    check_agreement(weights.config, module, source=weights.source)
+    told = provenance(weights, naming)
+    if is_clip(weights.config, found.keys[0], module):
+        check_clip(weights, module, found=found.keys[0], told=told)
+    else:
+        check_agreement(weights.config, module, source=weights.source)
     wanted = flat(abstract_params, abstract_collections)
     laid = to_ours(weights.arrays, found, module, wanted)
     fitted = fit(
@@ -90,8 +96,8 @@ def load_weights(
         source=f"{weights.source} ({found.keys[0]})",
     )
     params, collections = nested(fitted.arrays)
-    activation = getattr(module, "activation", None)
-    preprocessing = find(weights.config, weights.preprocessor, naming, activation=activation, source=weights.source)
+    activation = getattr(getattr(module, "image", module), "activation", None)
+    preprocessing = find(weights.config, weights.preprocessor, told, activation=activation, source=weights.source)
     facts = {
         "source": weights.source,
         "files": dict(weights.files),

@@ -97,7 +97,9 @@ def patch_kernel(ours: str, theirs: str, patch_size: int) -> Pair:
 
 
 def token(ours: str, theirs: str, axes: int = 1) -> Pair:
-    """A learned token: theirs has ``axes`` more leading axes of length 1."""
+    """A learned token: theirs has ``axes`` more leading axes of length 1, for -1 one less."""
+    if axes < 0:
+        return Pair((ours,), (theirs,), lambda x: (x[None],), lambda x: (x[0],))
     ones = (1,) * axes
     return Pair((ours,), (theirs,), lambda x: (x.reshape(x.shape[axes:]),), lambda x: (x.reshape(ones + x.shape),))
 

@@ -78,11 +78,25 @@ def from_json(value: Mapping[str, Any]) -> Preprocessing:
     return Preprocessing(**{**value, "mean": tuple(value["mean"]), "std": tuple(value["std"])})
 
 
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_HALVES = (0.5, 0.5, 0.5)
 # Evaluation of the first released weights: 256 by the shorter side, 224 from the middle. Used where a person names
-# the library; torchvision's later weights (V2) are resized to 232, and ConvNeXt's differ by size.
-LIBRARIES = {
-    **dict.fromkeys(("torchvision/alexnet", "torchvision/vgg", "torchvision/resnet"), (224 / 256, "bilinear")),
-    **dict.fromkeys(("dino/vit", "dino/resnet", "dinov2/vit"), (224 / 256, "bicubic")),
+# the library; torchvision's later weights (V2) are resized to 232, and ConvNeXt's differ by size. CLIP's images are
+# resized by the shorter side and cropped to a square of it, SigLIP's are squashed.
+LIBRARIES: dict[str, Preprocessing] = {
+    **dict.fromkeys(
+        ("torchvision/alexnet", "torchvision/vgg", "torchvision/resnet"),
+        Preprocessing(IMAGENET_MEAN, IMAGENET_STD, 224 / 256, "bilinear"),
+    ),
+    **dict.fromkeys(
+        ("dino/vit", "dino/resnet", "dinov2/vit"), Preprocessing(IMAGENET_MEAN, IMAGENET_STD, 224 / 256, "bicubic")
+    ),
+    **dict.fromkeys(
+        ("openai/clip", "openai/clip_resnet", "open_clip/clip"), Preprocessing(CLIP_MEAN, CLIP_STD, 1.0, "bicubic")
+    ),
+    **dict.fromkeys(
+        ("huggingface/siglip", "open_clip/siglip"), Preprocessing(_HALVES, _HALVES, 1.0, "bicubic", squash=True)
+    ),
 }
 
 
@@ -97,7 +111,7 @@ def find(
     """Returns the preprocessing that a file's configs state, or its library's where all its weights share one.
 
     Args:
-      config: ``config.json`` of timm or Hugging Face, or empty.
+      config: ``config.json`` of timm or Hugging Face, or ``open_clip_config.json``, or empty.
       preprocessor: ``preprocessor_config.json`` of Hugging Face, or empty.
       naming: the library that a person named; names alone do not tell how images were prepared.
       activation: of the model.
@@ -114,12 +128,12 @@ def find(
             return replace(_timm(config["pretrained_cfg"]), activation=activation)
         if "image_mean" in preprocessor and "image_std" in preprocessor:
             return replace(_hugging_face(preprocessor), activation=activation)
+        if isinstance(config.get("preprocess_cfg"), Mapping):
+            return replace(_open_clip(config["preprocess_cfg"]), activation=activation)
     except (ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise UserError(f"{source}: its preprocessing cannot be read: {error}") from error
     if naming in LIBRARIES:
-        ratio, filter_ = LIBRARIES[naming]
-        words = f"the released weights of {naming}"
-        return Preprocessing(IMAGENET_MEAN, IMAGENET_STD, ratio, filter_, activation=activation, source=words)
+        return replace(LIBRARIES[naming], activation=activation, source=f"the released weights of {naming}")
     return None
 
 
@@ -151,6 +165,17 @@ def _timm(config: Mapping[str, Any]) -> Preprocessing:
         str(config.get("interpolation") or "bicubic"),
         squash=config.get("crop_mode") == "squash",
         source="pretrained_cfg of config.json",
+    )
+
+
+def _open_clip(config: Mapping[str, Any]) -> Preprocessing:
+    return Preprocessing(
+        _floats(config.get("mean") or CLIP_MEAN),
+        _floats(config.get("std") or CLIP_STD),
+        1.0,
+        str(config.get("interpolation") or "bicubic"),
+        squash=config.get("resize_mode") == "squash",
+        source="preprocess_cfg of open_clip_config.json",
     )
 
 

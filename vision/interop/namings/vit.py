@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,10 @@ from vision.models.vit import ViT
 
 
 class Words(NamedTuple):
-    """What a library calls the parts; ``{}`` stands for the number of the block."""
+    """What a library calls the parts; ``{}`` stands for the number of the block.
+
+    ``prefix`` stands before all names where there is a head, ``root`` always.
+    """
 
     patch: str
     block: str
@@ -42,6 +45,10 @@ class Words(NamedTuple):
     head: str = "head"
     distillation_head: str = "head_dist"
     prefix: str = ""
+    root: str = ""
+    pre_norm: str = "norm_pre"
+    flat_positions: bool = False
+    class_axes: int = 1
     key_bias: bool = True
     class_has_position: Callable[[ViT], bool] = lambda module: True
 
@@ -107,6 +114,7 @@ SIGLIP = Words(
     mlp=("mlp.fc1", "mlp.fc2"),
     norm="post_layernorm",
     positions="embeddings.position_embedding.weight",
+    flat_positions=True,
 )
 TORCHVISION = Words(
     patch="conv_proj",
@@ -127,18 +135,21 @@ def pairs_of(words: Words) -> Callable[[ViT], list[Pair]]:
 
     def pairs(module: ViT) -> list[Pair]:
         prefix = words.prefix if module.num_classes else ""
-        prefix = "deit." if prefix and module.distillation_token else prefix
+        prefix = words.root + ("deit." if prefix and module.distillation_token else prefix)
         found = [
             patch_kernel("params/patch_embedding/kernel", f"{prefix}{words.patch}.weight", module.patch_size),
-            same("params/patch_embedding/bias", f"{prefix}{words.patch}.bias"),
             *_tokens(module, words, prefix),
         ]
+        if module.patch_bias:
+            found.append(same("params/patch_embedding/bias", f"{prefix}{words.patch}.bias"))
+        if module.pre_norm:
+            found += norm_layer("pre_norm", prefix + words.pre_norm)
         for index in range(module.depth):
             theirs = prefix + words.block.format(index)
-            found += _block(module, words, f"encoder/block{index:02}", theirs)
+            found += block_pairs(module, words, f"encoder/block{index:02}", theirs)
         found += norm_layer("norm", prefix + words.norm)
         if module.pool == "map":
-            found += _pool_of_siglip() if words is SIGLIP else _pool_of_timm()
+            found += _pool_of_siglip() if words is SIGLIP else _pool_of_timm(words.root)
         if module.representation:
             found += dense_layer("representation", "pre_logits.fc")
         if module.num_classes:
@@ -158,7 +169,7 @@ def _tokens(module: ViT, words: Words, prefix: str) -> list[Pair]:
     with_position = words.class_has_position(module) and module.positions == "learned"
     if module.class_token:
         found.append(
-            token("params/class_token", prefix + words.class_token)
+            token("params/class_token", prefix + words.class_token, words.class_axes)
             if with_position or module.positions != "learned"
             else _folded("params/class_token", "params/class_position", prefix + words.class_token)
         )
@@ -171,7 +182,7 @@ def _tokens(module: ViT, words: Words, prefix: str) -> list[Pair]:
     if module.mask_token:
         found.append(token("params/mask_token", prefix + words.mask_token, words.mask_axes))
     if module.positions == "learned":
-        found.append(_positions(tuple(placed), prefix + words.positions, flat=words is SIGLIP))
+        found.append(_positions(tuple(placed), prefix + words.positions, flat=words.flat_positions))
     return found
 
 
@@ -198,7 +209,15 @@ def _folded(token: str, position: str, theirs: str) -> Pair:
     return Pair((token, position), (theirs,), lambda x: (x[0], np.zeros_like(x[0])), lambda x, at: ((x + at)[None],))
 
 
-def _block(module: ViT, words: Words, ours: str, theirs: str) -> list[Pair]:
+def block_pairs(module: Any, words: Words, ours: str, theirs: str) -> list[Pair]:
+    """Returns the arrays of a block.
+
+    Args:
+      module: with ``qkv_bias``, ``layer_scale`` and ``mlp`` as of a ViT.
+      words: of the library.
+      ours: path of the block.
+      theirs: prefix of its names.
+    """
     attention = f"{ours}/attention/qkv"
     if isinstance(words.qkv, str):
         qkv = fused(attention, theirs + words.qkv, 3)
@@ -219,7 +238,7 @@ def _block(module: ViT, words: Words, ours: str, theirs: str) -> list[Pair]:
     return found
 
 
-def _mlp(module: ViT, words: Words, ours: str, theirs: str) -> list[Pair]:
+def _mlp(module: Any, words: Words, ours: str, theirs: str) -> list[Pair]:
     if module.mlp == "dense":
         layers = zip(("hidden", "out"), words.mlp, strict=True)
         return [pair for layer, name in layers for pair in dense_layer(f"{ours}/{layer}", theirs + name)]
@@ -259,15 +278,16 @@ def _without_key_bias(ours: str, theirs: tuple[str, ...]) -> Pair:
     )
 
 
-def _pool_of_timm() -> list[Pair]:
+def _pool_of_timm(root: str) -> list[Pair]:
+    theirs = f"{root}attn_pool"
     return [
-        token("params/pool/probe", "attn_pool.latent"),
-        *fused("pool/query", "attn_pool.q.", 1),
-        *fused("pool/key_value", "attn_pool.kv.", 2),
-        *dense_layer("pool/out", "attn_pool.proj"),
-        *norm_layer("pool/norm", "attn_pool.norm"),
-        *dense_layer("pool/hidden", "attn_pool.mlp.fc1"),
-        *dense_layer("pool/mlp_out", "attn_pool.mlp.fc2"),
+        token("params/pool/probe", f"{theirs}.latent"),
+        *fused("pool/query", f"{theirs}.q.", 1),
+        *fused("pool/key_value", f"{theirs}.kv.", 2),
+        *dense_layer("pool/out", f"{theirs}.proj"),
+        *norm_layer("pool/norm", f"{theirs}.norm"),
+        *dense_layer("pool/hidden", f"{theirs}.mlp.fc1"),
+        *dense_layer("pool/mlp_out", f"{theirs}.mlp.fc2"),
     ]
 
 
