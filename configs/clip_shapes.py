@@ -14,10 +14,10 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.batch_size = 256
-    config.duration = {"epochs": 12}
+    config.duration = {"epochs": 10}
     config.data = {
         "name": "shapes24",
-        "tokens": {"vocab_size": 400, "length": 24},
+        "tokens": {"vocab_size": 600, "length": 24},
         "augment": ({"name": "random_shift", "pixels": 2, "padding": "reflect"},),
         "mean": (0.5, 0.5, 0.5),
         "std": (0.25, 0.25, 0.25),
@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     # A grid of 2x2 keeps where things are, which captions tell of.
     config.model = {
         "name": "vgg/11_bn",
-        "widths": (32, 64, 128, 128),
+        "widths": (16, 32, 64, 128),
         "block_depths": (1, 1, 1, 1),
         "grid": 2,
         "hidden_sizes": (),

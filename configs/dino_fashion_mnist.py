@@ -30,7 +30,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "hidden_sizes": (),
     },
 }
-EPOCHS = {"quick": 4, "full": 6}
+EPOCHS = {"quick": 4, "full": 2}
 VIEWS = {
     "quick": {"global": (_view(28, (0.4, 1.0)),) * 2, "local": (_view(14, (0.1, 0.4)),) * 2},
     # Milder: the network has been given much of what a garment's shape says, and stronger crops take it away.

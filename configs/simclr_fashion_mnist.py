@@ -15,7 +15,7 @@ from vision.data.augment import two_views
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.batch_size = 256
-    config.duration = {"epochs": 6}
+    config.duration = {"epochs": 4}
     config.data = {
         "name": "fashion_mnist",
         "views": two_views.simclr_views(size=28, scale=(0.2, 1.0), strength=0.5, blur=0.0),
@@ -48,9 +48,10 @@ def get_config() -> ConfigDict:
             "weights": "exponential",
             "temperature": 0.07,
             "batch_size": 2000,
-            "every": {"epochs": 2},
+            "at_start": True,
+            "every": {"epochs": 1},
         }
     }
-    config.checkpoint = {"every": {"epochs": 5}, "keep": 2}
+    config.checkpoint = {"every": {"epochs": 1}, "keep": 2}
     config.logging = {"every": {"steps": 100}}
     return config

@@ -15,8 +15,10 @@ from conftest import REPOSITORY
 
 from vision.config.duration import steps_of
 from vision.config.loading import load
+from vision.data import inputs, tokenizer
 from vision.data.source import ArraySource
 from vision.data.sources import Opener
+from vision.data.sources.captions import pack
 from vision.errors import ConfigError
 from vision.objectives import WITHOUT_LABELS
 from vision.training import assemble as module
@@ -26,6 +28,9 @@ from vision.training.schema import resolve
 CONFIGS = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.name != "__init__.py")
 # What stands behind the colon of `configs/x.py:argument`; the first is the default.
 ARGUMENTS = {
+    "clip_vit": ("B32", "B16"),
+    "lit_coco": ("runs/vit_b16",),
+    "words_shapes": ("next", "masked"),
     "few_labels_fashion_mnist": ("vgg", "vit", "lenet"),
     "dino_fashion_mnist": ("quick", "full"),
     "dino_resnet18_cifar10": ("solo_learn", "lightly"),
@@ -44,6 +49,9 @@ SPECS = [path.stem for path in CONFIGS] + [f"{stem}:{each}" for stem, all_of in 
 # What steps in the quick tests: small networks, each kind once. The configs beside them, and one of each network and
 # recipe that an argument chooses, are traced with few layers, and step with all of them in the slow tests.
 TRACED = [path.stem for path in CONFIGS if "imagenet" in path.stem] + [
+    "clip_vit",
+    "lit_coco",
+    "siglip_b16",
     "dino_fashion_mnist",
     "few_labels_fashion_mnist",
     "dino_fashion_mnist:full",
@@ -68,6 +76,9 @@ KNOWN = {
     "cifar10": ((32, 32, 3), 10, 50_000),
     "imagenet2012": ((SIDE, SIDE, 3), 1000, 1_281_167),
     "shapes": ((64, 64, 3), 64, 10_000),
+    "shapes24": ((64, 64, 3), 64, 20_000),
+    "captions:captions.tsv": ((64, 64, 3), 0, 12_000_000),
+    "coco_captions": ((64, 64, 3), 0, 82_783),
     "folder:images": ((32, 24, 3), 5, 10_000),
 }
 
@@ -77,10 +88,18 @@ def stand_in(monkeypatch):
     def make(opener, split):
         shape, classes, _ = KNOWN[opener.name]
         generator = np.random.default_rng(len(split or ""))
-        images = generator.integers(0, 256, (40, *shape), dtype=np.uint8)
-        return ArraySource({"image": images, "label": generator.integers(0, classes, 40).astype(np.int32)}, classes)
+        arrays = {"image": generator.integers(0, 256, (40, *shape), dtype=np.uint8)}
+        if classes:
+            heldout = 8 if opener.name == "shapes24" else 0  # classes that no other split has
+            first, last = (classes - heldout, classes) if split == "heldout" else (0, classes - heldout)
+            arrays["label"] = generator.integers(first, last, 40).astype(np.int32)
+        if not classes or opener.name == "shapes24":
+            arrays |= pack([[f"a picture of {word}", f"{word} again"] for word in map(str, range(40))])
+        return ArraySource(arrays, classes, tuple(f"class {number}" for number in range(classes)))
 
     monkeypatch.setattr(Opener, "__call__", make)
+    vocabulary = tokenizer.train(["a picture of something"], vocab_size=tokenizer.LEAST_SIZE)
+    monkeypatch.setattr(inputs, "load", lambda path: vocabulary)
 
 
 def loaded(spec: str):
@@ -98,6 +117,12 @@ def tiny(spec: str, *, batch_size: int, shallow: bool = False):
         if isinstance(section.get("k"), tuple):
             section["k"] = tuple(range(3, 3 + len(section["k"])))  # the stand-in is a small bank
     model = config["model"]
+    if config["text"] is not None:
+        config["text"]["depth"] = 1  # the image model beside it is large enough
+        config["data"]["tokens"]["vocab_size"] = tokenizer.LEAST_SIZE
+        shallow = True
+        if config["data"]["image_size"]:
+            config["data"]["image_size"] = 64
     if config["data"]["name"] == "imagenet2012":
         config["data"]["image_size"] = SIDE
         for section in config["data"]["augment"]:
@@ -295,7 +320,7 @@ def test_the_first_argument_is_the_default(stem):
     assert loaded(stem) == loaded(f"{stem}:{ARGUMENTS[stem][0]}")
 
 
-@pytest.mark.parametrize("stem", sorted(ARGUMENTS.keys() - {"mixer_b16_imagenet", "vit_s16_imagenet"}))
+@pytest.mark.parametrize("stem", sorted(ARGUMENTS.keys() - {"lit_coco", "mixer_b16_imagenet", "vit_s16_imagenet"}))
 def test_an_unknown_argument_is_refused_by_its_name(stem):
     with pytest.raises(ConfigError, match="none"):
         loaded(f"{stem}:none")

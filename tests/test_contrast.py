@@ -150,7 +150,7 @@ def config(**more):
     return {
         "batch_size": 8,
         "duration": {"steps": 6},
-        "data": {"name": "arrays", "tokens": {"vocab_size": 300, "length": LENGTH}},
+        "data": {"name": "arrays", "tokens": {"vocab_size": 530, "length": LENGTH}},
         "model": {"name": "mlp/128", "hidden_sizes": (16,), "dropout": 0.2},
         "text": {"name": "text/small", **SMALL, "dropout": 0.1},
         "objective": {"name": "contrast", "embed_dim": 12},
@@ -184,7 +184,7 @@ def test_captions_are_learned_and_shuffled_ones_are_not(tmp_path):
     """The control: with every image's captions those of another, an image's own are found no better than others."""
     found = {}
     for shuffled in (False, True):
-        tokens = {"vocab_size": 300, "length": LENGTH, "shuffled": shuffled}
+        tokens = {"vocab_size": 530, "length": LENGTH, "shuffled": shuffled}
         more = {"data": {"name": "arrays", "tokens": tokens}, "duration": {"steps": 120}}
         objective = {"name": "contrast", "embed_dim": 12}
         evals = {"zero_shot": {"name": "zero_shot", "split": "train", "batch_size": 8, "class_names": COLORS}}

@@ -109,12 +109,13 @@ class Inputs:
         return make_prepare_of(self.config, self.part.channels, self.source.num_classes, training=training)
 
 
-def open_inputs(config: Config, *, given: Given | None = None) -> Inputs:
+def open_inputs(config: Config, *, given: Given | None = None, tokenizer: Tokenizer | None = None) -> Inputs:
     """Opens the training data of a config.
 
     Args:
       config: resolved.
       given: split -> source or arrays, where ``config.data.name`` is ``arrays``.
+      tokenizer: of a model that is there already; captions, if there are any, become its tokens.
 
     Raises:
       UserError: the data are not there, or cannot be used.
@@ -125,20 +126,22 @@ def open_inputs(config: Config, *, given: Given | None = None) -> Inputs:
     source = opener(data["split"])
     part = host_part(data, source, seed=config["seed"], note=note)
     source = usable(source, part, data["on_error"], note)
-    if data["tokens"] is None:
+    if data["tokens"] is None or (tokenizer is not None and "caption" not in source.fields):
         return Inputs(config, opener, source, part)
-    source, tokenizer = _tokenized(source, data, seed=config["seed"], note=note)
+    source, tokenizer = _tokenized(source, data, tokenizer, seed=config["seed"], note=note)
     return Inputs(config, opener, source, part, tokenizer)
 
 
-def _tokenized(source: Source, data: Config, *, seed: int, note: Callable[[str], None]) -> tuple[Source, Tokenizer]:
+def _tokenized(
+    source: Source, data: Config, tokenizer: Tokenizer | None, *, seed: int, note: Callable[[str], None]
+) -> tuple[Source, Tokenizer]:
     """The training examples with tokens in place of captions, and what makes them."""
     section = data["tokens"]
     if "caption" not in source.fields:
         raise ConfigError(f"config.data.tokens: {data['name']} has no captions")
-    if section["tokenizer"] is not None:
+    if tokenizer is None and section["tokenizer"] is not None:
         tokenizer = load(section["tokenizer"])
-    else:
+    if tokenizer is None:
         tokenizer = call(
             train, {"vocab_size": section["vocab_size"]}, "config.data.tokens", captions=captions_of(source)
         )

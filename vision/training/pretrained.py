@@ -14,17 +14,21 @@ from vision import models
 from vision.config.calling import call, lookup
 from vision.config.loading import plain
 from vision.data.inputs import open_inputs
+from vision.data.tokenizer import Tokenizer
 from vision.errors import UserError
 from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet, Evaluator
 from vision.evaluation.features import Features
 from vision.interop.files import read_weights
+from vision.interop.pair import Pair, pair_of
 from vision.interop.preprocessing import Preprocessing, override
 from vision.interop.saved import model_of
 from vision.interop.trees import nested
 from vision.interop.variant import import_variant
 from vision.models.interface import ImageShape, Model, Variables
+from vision.objectives.base import Objective
 from vision.objectives.classify import classify
+from vision.objectives.contrast import contrast
 from vision.training import sharding
 from vision.training.checkpoint import load_arrays
 from vision.training.schema import eval_section, own, resolve
@@ -50,6 +54,7 @@ class Pretrained(NamedTuple):
       image_shape: ``(height, width, channels)``.
       preprocessing: what it expects of its images.
       objective: the section of the config that it was trained with, empty where there is none.
+      pair: both towers, where it learned from images and words.
     """
 
     model: Model
@@ -59,6 +64,7 @@ class Pretrained(NamedTuple):
     image_shape: ImageShape
     preprocessing: Preprocessing
     objective: Mapping[str, Any] = MappingProxyType({})
+    pair: Pair | None = None
 
     @property
     def loss(self) -> Literal["softmax", "sigmoid"]:
@@ -74,10 +80,13 @@ class Pretrained(NamedTuple):
             )
         return self.objective.get("loss", "softmax")
 
-    @property
-    def extra(self) -> dict[str, Any]:
-        """What evaluators read beside the parameters."""
-        return {"collections": self.collections}
+    def learner(self) -> tuple[Objective, TrainState]:
+        """Returns what gives evaluators their features, and its state."""
+        if self.pair is None:
+            return classify(self.model), TrainState(0, self.params, {"collections": self.collections}, ())
+        options = {name: self.pair.objective[name] for name in ("embed_dim", "loss", "image_projection")}
+        objective = contrast(self.pair.model, self.pair.text, **options)
+        return objective, TrainState(0, self.pair.params, {"collections": self.pair.collections}, ())
 
 
 def load_pretrained(
@@ -116,8 +125,12 @@ def load_pretrained(
         saved = model_of(arrays, metadata, image_shape=shape, source=path, note=note)
         params, collections = nested(saved.arrays)
         found = override(saved.preprocessing, **(given or {}))
-        objective = plain(metadata.get("config") or {}).get("objective", {})
-        return _complete(saved.model, params, collections, saved.name, shape, found, path, objective)
+        config = plain(metadata.get("config") or {})
+        complete = _complete(saved.model, params, collections, saved.name, shape, found, path)
+        pair = None
+        if metadata.get("text") or config.get("text"):
+            pair = pair_of(arrays, metadata, image_shape=shape, source=path)
+        return complete._replace(objective=config.get("objective", {}), pair=pair)
     if model is None:
         raise UserError(f"{path} is no folder with checkpoints; for a weight file say which --model it is of")
     lookup(models.VARIANTS, model, "--model", kind="model")
@@ -159,7 +172,9 @@ def evaluate(
       UserError: the data are not there, or have other classes than the model.
     """
     protocol = PROTOCOLS.get(data.split("/")[0].split(":")[0], {})
-    usual = "any_label" if protocol else "classification"
+    pair = pretrained.pair
+    tokenizer = None if pair is None or pair.tokenizer is None else Tokenizer.from_json(pair.tokenizer)
+    usual = "any_label" if protocol else "classification" if pair is None else "zero_shot"
     sections = {
         name: _by_default(section, protocol, pretrained, batch_size)
         for name, section in (evaluators or {usual: {"name": usual}}).items()
@@ -179,6 +194,7 @@ def evaluate(
                 "interpolation": expected.filter,
                 "mean": expected.mean,
                 "std": expected.std,
+                "tokens": None if tokenizer is None else {"length": pair.text.length},
             },
             "model": {"name": "linear"},  # no model of this config is built
             "objective": {"name": "classify"},
@@ -190,15 +206,15 @@ def evaluate(
     )
     mesh = call(sharding.make_mesh, config["mesh"], "config.mesh")
     sharding.check_batch(batch_size, mesh, 1, where="--batch_size")
-    inputs = open_inputs({**config, "data": {**config["data"], "split": split}})
+    inputs = open_inputs({**config, "data": {**config["data"], "split": split}}, tokenizer=tokenizer)
     note(
         f"{pretrained.name} on {len(inputs.source):,} images of {data}: {height}x{width}, mean {expected.mean}, "
         f"std {expected.std}, crop ratio {expected.crop_ratio:g}, {expected.interpolation} ({expected.source})"
     )
-    objective = classify(pretrained.model)
-    params, extra = jax.device_put((pretrained.params, pretrained.extra), sharding.replicated(mesh))
+    objective, state = pretrained.learner()
+    state = jax.device_put(state, sharding.replicated(mesh))
     image = jax.ShapeDtypeStruct((1, height, width, channels), np.float32)
-    outputs = jax.eval_shape(objective.encode, params, extra, {"image": image})
+    outputs = jax.eval_shape(objective.encode, state.params, state.extra, {"image": image})
 
     @cache
     def opened(other: str | None) -> EvalSet:
@@ -210,8 +226,9 @@ def evaluate(
     supplied = {
         "open_split": lambda other: opened(config["data"]["split"] if other is None else other),
         "features": Features(objective, outputs=outputs),
+        "tokenizer": tokenizer,
+        "token_length": None if pair is None else pair.text.length,
     }
-    state = TrainState(0, params, extra, ())
     made: dict[str, Evaluator] = {}
     result: dict[str, dict[str, float]] = {}
     for name, section in config["evals"].items():
@@ -254,7 +271,7 @@ def _shape_of_run(metadata: Mapping[str, Any]) -> ImageShape:
     return open_inputs(resolve(plain(metadata["config"]))).part.shape
 
 
-def _complete(model, params, collections, name, shape, preprocessing, path, objective=MappingProxyType({})):
+def _complete(model, params, collections, name, shape, preprocessing, path) -> Pretrained:
     if preprocessing is None:
         raise UserError(f"{path} does not say what its model expects of images; give --mean and --std")
-    return Pretrained(model, params, collections, name, shape, preprocessing, objective)
+    return Pretrained(model, params, collections, name, shape, preprocessing)
