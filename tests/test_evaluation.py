@@ -15,6 +15,7 @@ from vision.data.order import InOrder
 from vision.data.pipeline import make_pipeline
 from vision.data.prepare import make_prepare
 from vision.data.source import ArraySource
+from vision.errors import UserError
 from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet
 from vision.evaluation.classification import batch_statistics, metrics
@@ -124,7 +125,17 @@ def test_evaluators_use_the_average_of_the_parameters_where_there_is_one():
     np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", EVALUATORS)
+OF_WORDS = {"caption_retrieval", "perplexity", "zero_shot"}  # their numbers: test_zero_shot.py and test_language.py
+
+
+@pytest.mark.parametrize("name", sorted(OF_WORDS))
+def test_evaluators_of_words_refuse_a_model_without(name):
+    assert EVALUATORS[name].__doc__
+    with pytest.raises((UserError, ValueError), match=rf"^({name} needs|the model has no output) "):
+        run(name, OBJECTIVES["classify"](MODEL))
+
+
+@pytest.mark.parametrize("name", sorted(set(EVALUATORS) - OF_WORDS))
 def test_contract_documented_and_yields_numbers(name):
     objective = OBJECTIVES["classify"](MODEL)
     assert EVALUATORS[name].__doc__

@@ -122,6 +122,15 @@ def test_the_article_is_that_of_the_spoken_word(name, expected):
     ]
 
 
+def test_a_name_with_an_article_does_not_get_another():
+    sentences = ("a photo of a {}.", "The {} alone", 'told: "{}"', "{}", "an old {}")
+    cat = ["a photo of a cat.", "The cat alone", 'told: "a cat"', "a cat", "an old a cat"]
+    assert prompts(sentences, "a cat") == cat
+    assert prompts(sentences[:1], "The Owl") == ["a photo of an Owl."]
+    assert prompts(sentences[:1], "a") == ["a photo of an a."]
+    assert prompts(sentences[:1], "theory") == ["a photo of a theory."]
+
+
 def test_a_class_is_the_mean_of_its_sentences_brought_to_unit_length():
     """The sentences of ant lie at (1, 0) and (0, 1), those of bee both at (0.6, 0.8): CLIP's recipe by hand."""
     rows = {"ant": (1, 0), "not ant": (0, 1), "bee": (0.6, 0.8), "not bee": (0.6, 0.8)}

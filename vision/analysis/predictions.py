@@ -49,7 +49,9 @@ class Predicted(Protocol):
         ...
 
 
-def write_page(path: Path, predictions: Sequence[Predicted], names: Sequence[str], *, title: str) -> Path:
+def write_page(
+    path: Path, predictions: Sequence[Predicted], names: Sequence[str], *, title: str, note: str = ""
+) -> Path:
     """Writes the page and returns its path.
 
     Args:
@@ -57,12 +59,15 @@ def write_page(path: Path, predictions: Sequence[Predicted], names: Sequence[str
       predictions: of the images, in the order of the page.
       names: of all classes.
       title: of the page.
+      note: what stands below the title, beside the number of images.
 
     Raises:
       UserError: it cannot be written.
     """
     figures = "\n".join(_figure(each, names) for each in predictions)
-    body = f"{_STYLE}<h1>{page.escape(title)}</h1>\n<p class='soft'>{len(predictions)} images</p>\n"
+    images = "1 image" if len(predictions) == 1 else f"{len(predictions)} images"
+    told = page.escape(f"{images}. {note}" if note else images)
+    body = f"{_STYLE}<h1>{page.escape(title)}</h1>\n<p class='soft'>{told}</p>\n"
     return page.save(path, page.document(title, f"{body}<div class='predictions'>\n{figures}\n</div>\n"))
 
 

@@ -152,12 +152,23 @@ def templates_of(templates: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def prompts(templates: Sequence[str], name: str) -> list[str]:
-    """Returns a class's name in every sentence; "a" before it becomes "an" where the word is spoken so.
+    """Returns a class's name in every sentence.
 
-    Underscores of a name become spaces.
+    "a" before it becomes "an" where the word is spoken so. The article of a name such as "a cat" gives way to that of
+    the sentence, where there is one. Underscores of a name become spaces.
     """
     words = " ".join(name.replace("_", " ").split())
-    return [re.sub(r"\b([Aa]) \{\}", rf"\1{_n(words)} {{}}", each).replace("{}", words) for each in templates]
+    bare = re.sub(r"^(?:an?|the) (?=\S)", "", words, flags=re.IGNORECASE)
+
+    def with_article(found: re.Match) -> str:
+        article = found[1]
+        return f"{article}{_n(bare)} {bare}" if article.lower() == "a" else f"{article} {bare}"
+
+    return [
+        with_it if with_it != each else each.replace("{}", words)
+        for each in templates
+        for with_it in [re.sub(r"\b(a|the) \{\}", with_article, each, flags=re.IGNORECASE)]
+    ]
 
 
 def _n(words: str) -> str:

@@ -1,7 +1,7 @@
 """What a model says of images in files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,6 +104,26 @@ def predict(
 
     predictions: list[Prediction] = []
     broken: list[tuple[Path, str]] = []
+    for decoded in decoded_batches(paths, part, batch_size=batch_size, broken=broken):
+        pixels = np.zeros((batch_size, *part.shape), np.uint8)
+        pixels[: len(decoded)] = [each for _, each in decoded]
+        probabilities, classes = map(np.asarray, run(pretrained.params, pretrained.collections, pixels))
+        for (path, seen), p, k in zip(decoded, probabilities, classes, strict=False):  # the rest is filling
+            predictions.append(Prediction(path, seen, tuple(k.tolist()), tuple(p.tolist())))
+    return predictions, broken
+
+
+def decoded_batches(
+    paths: Sequence[Path], part: HostPart, *, batch_size: int, broken: list[tuple[Path, str]]
+) -> Iterator[list[tuple[Path, np.ndarray]]]:
+    """Yields the files with their pixels, so many at a time or fewer; those that do not decode are added to a list.
+
+    Args:
+      paths: of image files.
+      part: what brings them to the model's shape.
+      batch_size: how many files at a time.
+      broken: gets each file that does not decode, with the reason.
+    """
     for start in range(0, len(paths), batch_size):
         decoded = []
         for path in paths[start : start + batch_size]:
@@ -111,11 +131,5 @@ def predict(
                 decoded.append((path, part(path.read_bytes(), visit=0, index=0)))
             except (DecodeError, OSError) as error:
                 broken.append((path, str(error)))
-        if not decoded:
-            continue
-        pixels = np.zeros((batch_size, *part.shape), np.uint8)
-        pixels[: len(decoded)] = [each for _, each in decoded]
-        probabilities, classes = map(np.asarray, run(pretrained.params, pretrained.collections, pixels))
-        for (path, seen), p, k in zip(decoded, probabilities, classes, strict=False):  # the rest is filling
-            predictions.append(Prediction(path, seen, tuple(k.tolist()), tuple(p.tolist())))
-    return predictions, broken
+        if decoded:
+            yield decoded
