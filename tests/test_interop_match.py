@@ -20,6 +20,7 @@ from vision.interop.trees import flat, nested
 VIT = {"patch_size": 4, "width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 24}
 DINOV2 = {**VIT, "layer_scale": 1e-5, "mask_token": True, "num_registers": 2}
 MAP = {**VIT, "pool": "map", "class_token": False}
+CLIP_RESNET = {"stage_sizes": (1, 2, 1, 1), "width": 4, "out_size": 6}
 RESNET = {"stage_sizes": (1, 2), "width": 4}
 VGG = {"block_depths": (1, 1, 1, 1, 1), "hidden_sizes": (6, 5), "grid": 2}
 CONVNEXT = {"stage_sizes": (1, 2, 1, 1), "widths": (4, 6, 8, 10)}
@@ -57,8 +58,13 @@ CASES = [
     ("huggingface/dinov3", "vit/B16", {**DINOV2, "positions": "rotary"}, 16, 3),
     ("huggingface/dinov3", "vit/B16", {**DINOV2, "positions": "rotary", "mlp": "swiglu"}, 16, 3),
     ("huggingface/siglip", "vit/B16", MAP, 16, 3),
+    *((f"{library}/clip", "vit/B32_clip", VIT, 16, 3) for library in ("openai", "open_clip", "huggingface")),
+    ("timm/vit", "vit/B32_clip", VIT, 16, 3),
+    *((f"{library}/clip_resnet", "clip_resnet/50", CLIP_RESNET, 32, 3) for library in ("openai", "timm")),
 ]
 HEADLESS = {"huggingface/dinov2", "huggingface/dinov3", "huggingface/siglip"}
+HEADLESS |= {f"{library}/clip" for library in ("openai", "open_clip", "huggingface")}
+HEADLESS |= {"openai/clip_resnet", "timm/clip_resnet"}
 
 
 def built(name, options, side, channels, num_classes=5):

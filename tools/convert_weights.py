@@ -1,11 +1,13 @@
 """Converts weights: those of another library into a checkpoint of ours, or a checkpoint of ours into a file of theirs.
 
   python -m tools.convert_weights model.safetensors --to vit/B16 --out runs/vit_b16
+  python -m tools.convert_weights ViT-B-32.pt --to clip/ViT-B32 --tokenizer bpe_simple_vocab_16e6.txt.gz --out runs/clip
   python -m tools.convert_weights runs/vit_b16 --to timm/vit --out vit_b16.safetensors
 
 SRC is a .safetensors file, a file of PyTorch (where torch is installed), a folder as Hugging Face's, or a name of its
 Hub (hf:owner/name); for the way back it is the folder of a run or of an earlier conversion. Whatever does not fit is
-an error that names the arrays of both sides, unless --may_differ lists it.
+an error that names the arrays of both sides, unless --may_differ lists it. Of a pair of towers, such as clip/ViT-B32 or
+siglip/B16, the options are written image.KEY=VALUE and text.KEY=VALUE.
 """
 
 import os
@@ -13,11 +15,15 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vision import program
 from vision.errors import UserError, did_you_mean
 from vision.weights import add_model_options, add_preprocessing, given_preprocessing, options_of
+
+if TYPE_CHECKING:
+    from vision.interop.load import Loaded
+    from vision.interop.preprocessing import Preprocessing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = program.Parser(__doc__)
     parser.add_argument("source", metavar="SRC", help="a weight file, a folder, or hf:owner/name")
     parser.add_argument(
-        "--to", required=True, help="a model such as vit/B16, or names such as timm/vit for the way back"
+        "--to", required=True, help="a model such as vit/B16 or a pair such as clip/ViT-B32; or names such as timm/vit"
     )
     parser.add_argument("--out", required=True, help="folder of the checkpoint, or the .safetensors file")
     parser.add_argument("--step", type=int, help="which checkpoint of a run (default: the newest)")
@@ -34,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--image_size", type=int, help="side of the images (default: the model's own)")
     add_model_options(parser)
     parser.add_argument("--naming", help="whose names the file uses, such as torchvision/resnet (default: found out)")
+    parser.add_argument("--tokenizer", metavar="FILE", help="of a pair: CLIP's vocabulary or a tokenizer.json")
     parser.add_argument("--branch", help="which network of a training run's file, such as student")
     parser.add_argument(
         "--may_differ", action="append", default=[], metavar="REGEX", help="arrays that need not fit: head"
@@ -44,8 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # arrays are moved, hardly anything is computed
     program.prepare_jax()
     from vision.interop.namings import NAMINGS
+    from vision.interop.published_pairs import PAIRS
 
-    result = export_names(args) if args.to in NAMINGS else import_weights(args)
+    if args.tokenizer and args.to not in PAIRS:
+        raise UserError(f"--tokenizer is for a pair with a text tower ({', '.join(PAIRS)}), not for --to {args.to}")
+    if args.to in PAIRS:
+        result = import_towers(args)
+    else:
+        result = export_names(args) if args.to in NAMINGS else import_weights(args)
     program.finish(result, as_json=args.json)
     return 0
 
@@ -55,16 +68,13 @@ def import_weights(args: Namespace) -> dict[str, Any]:
     from vision import models
     from vision.interop.files import read_weights
     from vision.interop.namings import NAMINGS
-    from vision.interop.preprocessing import LIBRARIES, override
+    from vision.interop.published_pairs import PAIRS
     from vision.interop.store import complete, describe
     from vision.interop.variant import import_variant
-    from vision.training.checkpoint import Checkpoints
 
-    out = Path(args.out)
-    if (out / "checkpoints").exists() or out.is_file():
-        raise UserError(f"--out {out} exists already; choose another folder")
+    out = _free(args.out)
     if args.to not in models.VARIANTS:
-        near = did_you_mean(args.to, [*models.VARIANTS, *NAMINGS])
+        near = did_you_mean(args.to, [*models.VARIANTS, *PAIRS, *NAMINGS])
         raise UserError(f"--to {args.to}: no model, and no library's names{near}; names: {', '.join(sorted(NAMINGS))}")
     options = options_of(args.option)
     if options.get("scan"):
@@ -83,9 +93,7 @@ def import_weights(args: Namespace) -> dict[str, Any]:
         note=_note,
     )
     model, num_classes, shape, loaded = imported
-    preprocessing = override(loaded.preprocessing, **given_preprocessing(args))
-    if preprocessing is not None and len(preprocessing.mean) != shape[2]:
-        raise UserError(f"mean has {len(preprocessing.mean)} values, the images have {shape[2]} channels")
+    preprocessing = _preprocessing(loaded.preprocessing, args, shape[2])
     metadata = describe(
         loaded,
         name=args.to,
@@ -94,13 +102,73 @@ def import_weights(args: Namespace) -> dict[str, Any]:
         image_shape=shape,
         preprocessing=preprocessing,
     )
+    _save(out, complete(loaded, model, shape, seed=args.seed), metadata)
+    return _told(f"{args.to} with {num_classes} classes", loaded, preprocessing, out, metadata)
+
+
+def import_towers(args: Namespace) -> dict[str, Any]:
+    """Another library's CLIP or SigLIP into a checkpoint of ours, with both towers."""
+    from vision.data.tokenizer import load
+    from vision.interop.files import read_weights
+    from vision.interop.published_pairs import complete_pair, described, import_pair
+
+    out = _free(args.out)
+    if args.num_classes:
+        raise UserError(f"--num_classes: {args.to} has no head; classes are told by their names")
+    tokenizer = load(args.tokenizer) if args.tokenizer else None
+    pair = import_pair(
+        read_weights(args.source, branch=args.branch, note=_note),
+        args.to,
+        options=options_of(args.option),
+        image_size=args.image_size,
+        may_differ=args.may_differ,
+        naming=args.naming,
+        note=_note,
+    )
+    preprocessing = _preprocessing(pair.loaded.preprocessing, args, pair.image_shape[2])
+    metadata = described(pair, preprocessing, tokenizer)
+    _save(out, complete_pair(pair, seed=args.seed), metadata)
+    if tokenizer is None:
+        _note("no tokenizer is stored: give --tokenizer here, or where texts are read")
+    told = _told(f"{args.to} with {pair.text.vocab_size} tokens", pair.loaded, preprocessing, out, metadata)
+    return {**told, "tokenizer": None if tokenizer is None else tokenizer.fingerprint}
+
+
+def _free(folder: str) -> Path:
+    out = Path(folder)
+    if (out / "checkpoints").exists() or out.is_file():
+        raise UserError(f"--out {out} exists already; choose another folder")
+    return out
+
+
+def _preprocessing(found: "Preprocessing | None", args: Namespace, channels: int) -> "Preprocessing | None":
+    from vision.interop.preprocessing import override
+
+    preprocessing = override(found, **given_preprocessing(args))
+    if preprocessing is not None and len(preprocessing.mean) != channels:
+        raise UserError(f"mean has {len(preprocessing.mean)} values, the images have {channels} channels")
+    return preprocessing
+
+
+def _save(out: Path, state: dict[str, Any], metadata: dict[str, Any]) -> None:
+    from vision.training.checkpoint import Checkpoints
+
     checkpoints = Checkpoints(out / "checkpoints", note=_note)
-    checkpoints.save(0, complete(loaded, model, shape, seed=args.seed), metadata)
+    checkpoints.save(0, state, metadata)
     checkpoints.wait()
     checkpoints.close()
+
+
+def _told(
+    what: str, loaded: "Loaded", preprocessing: "Preprocessing | None", out: Path, metadata: dict[str, Any]
+) -> dict[str, Any]:
+    """Tells what was done, and returns it."""
+    from vision.interop.namings import NAMINGS
+    from vision.interop.preprocessing import LIBRARIES
+
     also = loaded.facts["same_names"]
     names = f"{loaded.facts['naming']}{' (the same as of ' + ', '.join(also) + ')' if also else ''}"
-    _note(f"{args.to} with {num_classes} classes, names of {names}")
+    _note(f"{what}, names of {names}")
     for line in loaded.report.lines():
         _note(line)
     _note(

@@ -164,7 +164,7 @@ class AttentionPool(nn.Module):
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         probe = self.param("probe", nn.initializers.xavier_uniform(), (1, width), self.param_dtype)
         parts: dict[str, Any] = {"use_bias": True, "kernel_init": self.kernel_init, **types}
-        query = Projections(1, width, name="query", **parts)(probe.astype(self.dtype))
+        query = Projections(1, width, name="query", **parts)(jnp.asarray(probe, self.dtype))
         key_value = flat(Projections(2, width, name="key_value", **parts), x)
         key, value = einops.rearrange(key_value, "b t (n h d) -> n b t h d", n=2, h=self.num_heads)
         query = jnp.broadcast_to(query.reshape(1, 1, self.num_heads, -1), (len(x), 1, *key.shape[2:]))
