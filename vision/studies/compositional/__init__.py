@@ -1,0 +1,1 @@
+"""Whether words that are known from other combinations are understood together."""
