@@ -55,6 +55,11 @@ MEASURED["distill"] = {
     f"{_STEP}: memory of the step with its views": "MiB",
     f"{_STEP}: multiplications and additions": "GFLOP/image",
 }
+MEASURED["contrast"] = {
+    "softmax, batch 8 x 4: whole": "ms",
+    "sigmoid, batch 8 x 4: chunks of 4": "ms",
+    "sigmoid, batch 8 x 4: chunks of 4: memory, laid out": "MiB",
+}
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
@@ -79,7 +84,7 @@ def test_a_suite_runs_and_writes_what_it_measured(suite, program, tmp_path):
         assert row["unit"] == "%" or row["min"] > 0, name
         assert name in done.stdout
 
-    if suite in ("data", "models", "distill") and not HAS_TORCH:
+    if suite in ("data", "models", "distill", "contrast") and not HAS_TORCH:
         assert "pip install torch" in done.stderr
         assert "--peer_python" in done.stderr
         assert not any("DataLoader" in name or "torch" in name for name in rows)
@@ -313,3 +318,25 @@ def test_only_peers_that_a_suite_has_and_that_are_asked_for_are_looked_for(progr
     from tools.benchmark import PEERS, SUITES
 
     assert set(PEERS) <= set(SUITES)
+
+
+def test_the_growth_of_a_process_is_that_of_its_peak():
+    from tools.peers import grown_by
+
+    size = 64 * 2**20
+    grown = grown_by(lambda: np.ones(size, np.uint8).sum())
+    if grown is None:
+        pytest.skip("this system does not say how large a process was")
+    assert 0.9 * size < grown < 1.5 * size
+    held = np.ones(size, np.uint8)
+    assert (grown_by(held.sum) or 0) < 0.5 * size, "what is there already does not count"
+
+
+def test_the_loss_that_is_measured_is_that_of_the_objective():
+    """At equal embeddings: ln n, and the closed form of n equal logits of scale + bias = 0."""
+    from tools.benchmarks.house_contrast import value_of
+
+    same = np.ones((4, 1), np.float32)
+    for options in ({}, {"form": "chunked", "chunk_size": 2}):
+        assert float(value_of("softmax", **options)(same, same)) == pytest.approx(np.log(4), rel=1e-6)
+        assert float(value_of("sigmoid", **options)(same, same)) == pytest.approx(4 * np.log(2), rel=1e-6)

@@ -12,6 +12,8 @@ models      predictions and train steps of LeNet-5, ResNet-18 and ViT-Ti/4 on sm
 knn         searches of nearest neighbours a second, beside scikit-learn's brute force on the same cores
 distill     steps of self-distillation (DINO), with and without the making of its views, beside PyTorch's of the same
             networks; on an accelerator at the published size in bfloat16, with its memory and utilisation
+contrast    the loss of CLIP and of SigLIP over a batch with its gradients, whole and in chunks: time and memory,
+            beside open_clip's in PyTorch
 
 The table goes to standard output, progress to standard error, and everything with the machine, the versions and
 each single repeat to --out. What is written while measuring goes to a temporary folder (TMPDIR chooses where) that
@@ -29,9 +31,9 @@ from typing import Any
 from vision import program
 from vision.errors import UserError
 
-SUITES = ("start", "loop", "checkpoint", "data", "models", "knn", "distill")
+SUITES = ("start", "loop", "checkpoint", "data", "models", "knn", "distill", "contrast")
 # Whom a suite compares with, where there is an interpreter that has it.
-PEERS = {"data": ("torch", "tensorflow"), "models": ("torch",), "distill": ("torch",)}
+PEERS = {"data": ("torch", "tensorflow"), "models": ("torch",), "distill": ("torch",), "contrast": ("torch",)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--repeats",
         type=int,
         metavar="N",
-        help="of every measurement (default: start 5, loop 25, checkpoint 12, data 5 to 9, models 7, knn, distill 5)",
+        help="of every measurement (default: start 5, loop 25, checkpoint 12, data 5 to 9, models 7, others 5)",
     )
     parser.add_argument(
         "--against",

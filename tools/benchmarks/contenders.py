@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tools.benchmarks.rows import ROOT, say
-from tools.peers import Distillation, Networks, Work
+from tools.peers import Contrast, Distillation, Networks, Work
 from vision.errors import UserError
 
 _PEERS = {
@@ -88,7 +88,7 @@ class Contender:
         self,
         python: str | None,
         module: str,
-        work: Work | Networks | Distillation,
+        work: Work | Networks | Distillation | Contrast,
         log: Path,
         *,
         settle_seconds: float = 1.5,

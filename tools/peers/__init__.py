@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -131,6 +131,29 @@ class Distillation:
         return json.dumps(dataclasses.asdict(self))
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """What contenders of the suite of contrastive losses do alike: the loss of a batch and its gradients.
+
+    Attributes:
+      report: folder for files of what each loss takes of memory.
+      cores: that the process may use.
+      batch_sizes: pairs of a batch.
+      embed_dim: size of an embedding.
+      chunk_sizes: rows of a chunk, for each batch size.
+    """
+
+    report: str
+    cores: int
+    batch_sizes: Sequence[int] = (256, 1024, 4096)
+    embed_dim: int = 512
+    chunk_sizes: Sequence[int] = (64, 256, 512)
+
+    def as_json(self) -> str:
+        """Returns it as one argument of a command line."""
+        return json.dumps(dataclasses.asdict(self))
+
+
 class Stream(NamedTuple):
     """Batches without end.
 
@@ -148,7 +171,7 @@ class Stream(NamedTuple):
 
 
 Start = Callable[[], Stream]
-AnyWork = TypeVar("AnyWork", Work, Networks, Distillation)
+AnyWork = TypeVar("AnyWork", Work, Networks, Distillation, Contrast)
 
 
 def begin(kind: type[AnyWork]) -> AnyWork:
@@ -157,6 +180,26 @@ def begin(kind: type[AnyWork]) -> AnyWork:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: work.cores])
     return work
+
+
+def grown_by(function: Callable[[], object]) -> int | None:
+    """Returns by how many bytes the process's memory grows at most while it runs; None where the system does not say.
+
+    What the process holds already, and holds again after, is not counted.
+    """
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")  # forgets the peak so far
+        before = _kilobytes("VmRSS")
+        function()
+        return 1024 * max(_kilobytes("VmHWM") - before, 0)
+    except OSError:
+        return None
+
+
+def _kilobytes(name: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(f"{name}:"))
 
 
 def serve(streams: Mapping[str, Start]) -> None:
