@@ -13,11 +13,11 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
-    config.batch_size = 256
-    config.duration = {"epochs": 10}
+    config.batch_size = 128
+    config.duration = {"epochs": 20}
     config.data = {
         "name": "shapes24",
-        "tokens": {"vocab_size": 600, "length": 24},
+        "tokens": {"vocab_size": 700, "length": 16},
         "augment": ({"name": "random_shift", "pixels": 2, "padding": "reflect"},),
         "mean": (0.5, 0.5, 0.5),
         "std": (0.25, 0.25, 0.25),
@@ -40,12 +40,12 @@ def get_config() -> ConfigDict:
         "weight_decay": 0.1,
         "rules": ((r"(bias|scale)$", {"weight_decay": 0.0}),),
     }
-    zero_shot = {"name": "zero_shot", "templates": "shapes", "every": {"epochs": 2}, "batch_size": 500}
+    zero_shot = {"name": "zero_shot", "templates": "shapes", "every": {"epochs": 4}, "batch_size": 500}
     config.evals = {
         "heldout": {**zero_shot, "split": "heldout", "among": "present"},
         "all": {**zero_shot, "split": "test", "unseen_split": "heldout"},
         "retrieval": {"name": "caption_retrieval", "split": "test", "batch_size": 500},
     }
-    config.checkpoint = {"every": {"epochs": 2}, "keep": 2}
+    config.checkpoint = {"every": {"epochs": 4}, "keep": 2}
     config.logging = {"every": {"steps": 50}}
     return config

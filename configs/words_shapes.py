@@ -17,7 +17,7 @@ def get_config(argument: str = "next") -> ConfigDict:
     config = ConfigDict()
     config.batch_size = 256
     config.duration = {"epochs": 10}
-    config.data = {"name": "shapes24", "tokens": {"vocab_size": 600, "length": 24}}
+    config.data = {"name": "shapes24", "tokens": {"vocab_size": 700, "length": 16}}
     config.model = {"name": "text/small", "depth": 2, "causal": argument == "next"}
     config.objective = OBJECTIVES[argument]
     config.optimizer = {
