@@ -47,17 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vision.training.predict import find_images
     from vision.training.zero_shot import checked_labels, classify, open_images_and_words, sentences_cut
 
-    where, labels = _labels(args)
+    where, given = _labels(args)
     try:
         templates = templates_of(args.template or args.templates or "plain")
     except ValueError as error:
         raise UserError(f"--templates: {error}") from error
-    labels = checked_labels(labels, where=where, alone=True)
+    checked_labels(given, where=where, alone=True)  # before anything is loaded
     paths = find_images(args.images)
     model = open_images_and_words(
         args.workdir, step=args.step, tokenizer=args.tokenizer, batch_size=args.batch_size, note=_note
     )
-    labels = checked_labels(labels, where=where, alone=model.bias is not None)
+    labels = checked_labels(given, where=where, alone=model.bias is not None)
     if cut := sentences_cut(model, labels, templates):
         _note(
             f"{len(cut)} sentences are longer than the model's {model.length} tokens and were cut, such as {cut[0]!r}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import product
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -99,7 +100,7 @@ def linear_probe(
     for each in sets:
         check_labels(each.pipeline.source, "linear_probe")
     source = train_set.pipeline.source
-    allowed = {"label_fraction": label_fraction, "examples_per_class": examples_per_class}
+    allowed: dict[str, Any] = {"label_fraction": label_fraction, "examples_per_class": examples_per_class}
     held_out = share_held_out(
         how_many_labelled(len(source), source.num_classes, **allowed),
         len(grid),

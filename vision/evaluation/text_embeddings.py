@@ -5,7 +5,7 @@ from functools import partial
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from vision.data.tokenizer import Tokenizer
 from vision.errors import UserError
@@ -32,7 +32,9 @@ def check_words(features: Features, tokenizer: Tokenizer | None, what: str) -> T
     return tokenizer
 
 
-def text_embedder(objective: Objective, *, mesh: Mesh | None = None) -> Callable[[State, np.ndarray], np.ndarray]:
+def text_embedder(
+    objective: Objective, *, mesh: Mesh | AbstractMesh | None = None
+) -> Callable[[State, np.ndarray], np.ndarray]:
     """Returns a function of the state and tokens, int32 ``[n, length]``, to float32 ``[n, size]`` of unit length.
 
     It is compiled once: the last batch is filled up.
