@@ -334,9 +334,11 @@ def test_the_growth_of_a_process_is_that_of_its_peak():
 
 def test_the_loss_that_is_measured_is_that_of_the_objective():
     """At equal embeddings: ln n, and the closed form of n equal logits of scale + bias = 0."""
+    import jax.numpy as jnp
+
     from tools.benchmarks.house_contrast import value_of
 
-    same = np.ones((4, 1), np.float32)
+    same = jnp.ones((4, 1))
     for options in ({}, {"form": "chunked", "chunk_size": 2}):
         assert float(value_of("softmax", **options)(same, same)) == pytest.approx(np.log(4), rel=1e-6)
         assert float(value_of("sigmoid", **options)(same, same)) == pytest.approx(4 * np.log(2), rel=1e-6)
