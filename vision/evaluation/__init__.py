@@ -9,6 +9,7 @@ from vision.evaluation.classification import classification
 from vision.evaluation.few_shot import few_shot
 from vision.evaluation.knn import knn
 from vision.evaluation.linear_probe import linear_probe
+from vision.evaluation.logistic_probe import logistic_probe
 from vision.evaluation.multilabel import multilabel
 from vision.evaluation.perplexity import perplexity
 from vision.evaluation.regression import regression
@@ -23,6 +24,7 @@ EVALUATORS: dict[str, Callable[..., Evaluator]] = {
     "few_shot": few_shot,
     "knn": knn,
     "linear_probe": linear_probe,
+    "logistic_probe": logistic_probe,
     "multilabel": multilabel,
     "perplexity": perplexity,
     "regression": regression,
