@@ -198,6 +198,7 @@ def test_only_hidden_tokens_are_predicted_from_what_is_seen():
     assert metrics["token_loss"][1] == 7, "one word of each text that has words"
 
 
+@pytest.mark.slow
 def test_a_batch_without_words_has_no_loss_and_finite_gradients():
     objective, params, extra = made("masked_token")
     empty = {"tokens": jnp.asarray(TEXTS[[2, 2]])}
@@ -219,7 +220,7 @@ def test_without_keys_a_text_is_asked_the_same_wherever_it_stands():
     assert len({tuple(map(int, row)) for row in jax.random.key_data(one)}) == len(TEXTS)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", ["next_token", pytest.param("masked_token", marks=pytest.mark.slow)])
 def test_encode_adds_up_the_captions_that_are_there_and_shows_the_first(name):
     objective, params, extra = made(name)
     captions = jnp.asarray(TEXTS[:6].reshape(3, 2, LENGTH))

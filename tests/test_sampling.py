@@ -86,7 +86,6 @@ def test_the_prompt_stands_and_start_is_never_written():
         ({}, {A: 0.6, C: 0.3, D: 0.1}),
         ({"temperature": 0.5}, {A: 0.36 / 0.46, C: 0.09 / 0.46, D: 0.01 / 0.46}),
         ({"top_k": 2}, {A: 2 / 3, C: 1 / 3}),
-        ({"top_k": 1}, {A: 1.0}),
     ],
     ids=str,
 )

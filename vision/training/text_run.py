@@ -75,7 +75,11 @@ def load_text(
     if table is None or places is None:
         raise UserError(f"{workdir} has no text model among its arrays, though it speaks of {section['name']}")
     kernel = found.get("params/projection/kernel")
-    sizes = {"vocab_size": len(table), "length": len(places), "out_size": 0 if kernel is None else kernel.shape[-1]}
+    sizes: dict[str, Any] = {
+        "vocab_size": len(table),
+        "length": len(places),
+        "out_size": 0 if kernel is None else kernel.shape[-1],
+    }
     precision = metadata.get("precision") or config.get("precision") or FLOAT32
     model = models.build_text(**section, **sizes, precision=precision)
     wanted = flat(jax.eval_shape(model.init, jax.random.key(0)), {})
