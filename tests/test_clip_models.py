@@ -31,8 +31,9 @@ def size(tree):
 def test_published_sizes(name):
     variant = PAIRS[name]
     shape = models.VARIANTS[variant.image].image_shape
-    model = models.build(variant.image, num_classes=0, image_shape=shape)
-    text = models.build_text(variant.text, out_size=variant.embed_dim)
+    scan = {} if "resnet" in variant.image else {"scan": True}  # one block is traced in the place of all
+    model = models.build(variant.image, num_classes=0, image_shape=shape, **scan)
+    text = models.build_text(variant.text, out_size=variant.embed_dim, scan=True)
     joined = {"image_projection": variant.image_projection, "bias": variant.bias}
     params, _ = abstract_pair(model, text, shape, embed_dim=variant.embed_dim, **joined)
     assert size(params) == COUNTS[name]

@@ -80,6 +80,25 @@ def test_a_file_of_pytorch_is_read_and_its_branches_are_followed(tmp_path, monke
         refused(path, "holds no arrays by name")
 
 
+def test_an_archive_of_torchscript_gives_its_state(tmp_path, monkeypatch):
+    """OpenAI's CLIP comes in one; ``torch.load`` refuses it."""
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("x/data.pkl", "x/code/__torch__.py", "x/constants.pkl", "x/version"):
+            archive.writestr(name, b"")
+    state = {}
+
+    def load(path, **options):
+        raise RuntimeError("Cannot use weights_only=True with TorchScript archives")
+
+    tensor = fake_torch(monkeypatch, load)
+    asked = types.SimpleNamespace(load=lambda path, map_location: types.SimpleNamespace(state_dict=lambda: state))
+    monkeypatch.setattr(sys.modules["torch"], "jit", asked, raising=False)
+    state |= {"visual.proj": tensor(np.full(2, 3, np.float32)), "input_resolution": tensor(np.int64(224))}
+    arrays = read_weights(path).arrays
+    assert (arrays["visual.proj"][0], arrays["input_resolution"]) == (3, 224)
+
+
 @pytest.mark.parametrize("error", [EOFError(), RuntimeError("PytorchStreamReader failed\nmore"), KeyError("x")])
 def test_a_cut_file_of_pytorch_is_one_sentence(tmp_path, monkeypatch, error):
     def load(path, **options):

@@ -26,6 +26,7 @@ from vision.training.pretrained import Pretrained
 
 TILE, GAP, TEXT = 112, 4, 12
 VIT = {"patch_size": 4, "width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 16}
+CLIP_RESNET = {"stage_sizes": (1, 1, 1, 1), "width": 4, "out_size": 8}
 MIXER = {"patch_size": 4, "width": 16, "depth": 2, "tokens_dim": 6, "channels_dim": 16}
 CONFIG = {"data": {"name": "digits", "split": "train"}, "evals": {"test": {"split": "test"}}}
 # A small network of every family: what it is built with, the images, and the pictures that it has without data.
@@ -38,6 +39,7 @@ OF_EACH_FAMILY = {
     "resnet": ("resnet/20", {"width": 4}, (16, 16, 3), {"pca", "filters"}),
     "plain": ("plain/20", {"width": 4}, (16, 16, 3), {"pca", "filters"}),
     "wide_resnet": ("wide_resnet/16_8", {"depth": 10, "width_factor": 1}, (16, 16, 3), {"pca", "filters"}),
+    "clip_resnet": ("clip_resnet/50", CLIP_RESNET, (64, 64, 3), {"pca", "filters"}),
     "convnext": ("convnext/T", {"stage_sizes": (1, 1), "widths": (4, 8)}, (16, 16, 3), {"pca", "filters"}),
     "mixer": ("mixer/S16", MIXER, (8, 12, 3), {"pca", "mixing", "filters"}),
     "vit": ("vit/B16", VIT, (8, 12, 3), {"attention", "pca", "positions", "distance", "filters"}),

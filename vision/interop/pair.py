@@ -100,7 +100,7 @@ def pair_of(
     image, text = ({**section, "scan": False} if section.get("scan") else section for section in (image, text))
     precision = metadata.get("precision") or config.get("precision") or FLOAT32
     model = models.build(**image, num_classes=0, image_shape=shape, precision=precision)
-    sizes = {"vocab_size": len(table), "length": len(places), "out_size": out_size}
+    sizes: dict[str, Any] = {"vocab_size": len(table), "length": len(places), "out_size": out_size}
     words = models.build_text(**text, **sizes, precision=precision)
     joined = {"image_projection": _PROJECTION in taken, "bias": "params/bias" in taken}
     wanted = flat(*abstract_pair(model, words, shape, embed_dim=out_size, **joined))

@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from vision.interop.branches import enter
 def read_torch(path: Path, branch: str | None, note: Callable[[str], None]) -> dict[str, np.ndarray]:
     """Returns the arrays of a ``.pth``, ``.pt`` or ``.bin`` file; those of type bfloat16 as float32.
 
+    An archive of TorchScript, as OpenAI's CLIP comes in, is read by PyTorch's own interpreter of that language, which
+    cannot reach Python, files or the network; of the network in it only the state is taken.
+
     Args:
       path: of the file.
       branch: which of several networks, see :mod:`vision.interop.branches`.
@@ -24,11 +28,13 @@ def read_torch(path: Path, branch: str | None, note: Callable[[str], None]) -> d
     Raises:
       UserError: PyTorch is not installed, the file is cut short, would run code, or holds no weights.
     """
+    scripted = False
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             inside = archive.namelist()
         if not any(name.endswith("data.pkl") for name in inside):
             raise UserError(f"{path} is a zip archive with {', '.join(inside[:3])}, no weight file")
+        scripted = any(name.endswith("/constants.pkl") for name in inside)
     try:
         import torch
     except ImportError as error:
@@ -37,9 +43,7 @@ def read_torch(path: Path, branch: str | None, note: Callable[[str], None]) -> d
             "make a safetensors file of it elsewhere (safetensors.torch.save_file)"
         ) from error
     try:
-        # Namespaces hold the command line of a run, in the checkpoints of DINO, DeiT and timm; they run nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            value = torch.load(path, map_location="cpu", weights_only=True)
+        value = _scripted(path, torch) if scripted else _pickled(path, torch)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is a pickle that holds more than arrays and could run anything, so it is not read; get a "
@@ -53,6 +57,18 @@ def read_torch(path: Path, branch: str | None, note: Callable[[str], None]) -> d
     if not isinstance(named, Mapping) or not any(map(is_array, named.values())):
         raise UserError(f"{path} holds no arrays by name, but a {type(named).__name__}")
     return {str(name): _numpy(each, torch) for name, each in named.items() if is_array(each)}
+
+
+def _pickled(path: Path, torch: Any) -> Any:
+    # Namespaces hold the command line of a run, in the checkpoints of DINO, DeiT and timm; they run nothing.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _scripted(path: Path, torch: Any) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch advises against writing such archives
+        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
 
 
 def _numpy(tensor: Any, torch: Any) -> np.ndarray:

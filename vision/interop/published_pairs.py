@@ -108,7 +108,7 @@ def import_pair(
     joined = {"image_projection": variant.image_projection, "bias": variant.bias}
     weights = weights._replace(arrays=two_towers.without_axes(weights.arrays))
 
-    def words(**sizes: int) -> TextModel:
+    def words(**sizes: Any) -> TextModel:
         return models.build_text(variant.text, out_size=embed_dim, **sizes, **of_text)
 
     text = words(**_sizes(weights, TwoTowers(model.module, words().module, **joined), naming))

@@ -119,7 +119,7 @@ class ClipBlock(nn.Module):
         """Returns the new feature maps."""
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         norm = partial(batch_norm, train=train, **types)
-        layer = partial(conv, kernel_init=uniform_fan_in, **types)
+        layer: Any = partial(conv, kernel_init=uniform_fan_in, **types)
         width, stride = self.plan.width, self.plan.stride
         out = width * EXPANSION["bottleneck"]
         y = nn.relu(norm(name="norm1")(layer(width, 1, name="conv1")(x)))
