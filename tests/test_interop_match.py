@@ -58,10 +58,12 @@ CASES = [
     ("huggingface/dinov3", "vit/B16", {**DINOV2, "positions": "rotary"}, 16, 3),
     ("huggingface/dinov3", "vit/B16", {**DINOV2, "positions": "rotary", "mlp": "swiglu"}, 16, 3),
     ("huggingface/siglip", "vit/B16", MAP, 16, 3),
-    *((f"{library}/clip", "vit/B32_clip", VIT, 16, 3) for library in ("openai", "open_clip", "huggingface")),
+    *((f"{library}/clip", "vit/B32_clip", VIT, 16, 3) for library in ("openai", "huggingface")),
+    ("open_clip/clip", "vit/B32_clip", {**VIT, "activation": "gelu"}, 16, 3),
     ("timm/vit", "vit/B32_clip", VIT, 16, 3),
     *((f"{library}/clip_resnet", "clip_resnet/50", CLIP_RESNET, 32, 3) for library in ("openai", "timm")),
 ]
+CONFIGS = {"huggingface/clip": {"model_type": "clip_vision_model"}}  # without one, nothing tells the activation
 HEADLESS = {"huggingface/dinov2", "huggingface/dinov3", "huggingface/siglip"}
 HEADLESS |= {f"{library}/clip" for library in ("openai", "open_clip", "huggingface")}
 HEADLESS |= {"openai/clip_resnet", "timm/clip_resnet"}
@@ -116,7 +118,7 @@ def test_round_trips_are_bitwise(case):
     folded = unfaithful(ours, NAMINGS[key], module)
     theirs = to_theirs(ours, NAMINGS[key], module)
     assert all(array.flags.c_contiguous for array in theirs.values())
-    loaded = load(theirs, module, wanted, naming=key)
+    loaded = load(weights(theirs, CONFIGS.get(key)), module, wanted, naming=key)
     assert not loaded.report.fresh
     assert same(to_theirs(flat_of(loaded), NAMINGS[key], module), theirs)
     unchanged = set(ours) - set(folded)

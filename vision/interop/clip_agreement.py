@@ -83,21 +83,20 @@ def _of_config(config: Mapping[str, Any], which: str, module: str) -> Iterator[C
     if isinstance(config.get("model_cfg"), Mapping):
         yield from _of_open_clip(config["model_cfg"], which)
         return
-    section = config.get(f"{which}_config")
+    section = _mapping(config, f"{which}_config")
     alone = str(config.get("model_type", "")) in (f"clip_{which}_model", f"siglip_{which}_model")
-    if isinstance(section, Mapping) or alone:
+    if section is not None or alone:
         kind = str(config.get("model_type") or (section or {}).get("model_type") or "").partition("_")[0]
-        said = {**_DEFAULTS.get(kind, {}), **(section if isinstance(section, Mapping) else config)}
-        yield from _prefixed(f"{which}_config." if not alone else "", claims(said, module))
+        said = {**_DEFAULTS.get(kind, {}), **(config if section is None else section)}
+        yield from _prefixed("" if section is None else f"{which}_config.", claims(said, module))
     elif which == "vision":
         yield from claims(config, module)
 
 
 def _of_open_clip(config: Mapping[str, Any], which: str) -> Iterator[Claim]:
-    section = config.get(f"{which}_cfg")
-    section = section if isinstance(section, Mapping) else {}
+    section = _mapping(config, f"{which}_cfg") or {}
     if "timm_model_name" not in section:
-        approximate = (section.get("act_kwargs") or {}).get("approximate")
+        approximate = (_mapping(section, "act_kwargs") or {}).get("approximate")
         value = "gelu_tanh" if approximate == "tanh" else "quick_gelu" if config.get("quick_gelu") else "gelu"
         said = bool(config.get("quick_gelu")) if value != "gelu_tanh" else approximate
         yield Claim("act_kwargs.approximate" if value == "gelu_tanh" else "quick_gelu", said, "activation", value)
@@ -105,6 +104,11 @@ def _of_open_clip(config: Mapping[str, Any], which: str) -> Iterator[Claim]:
         yield Claim("text_cfg.heads", section["heads"], "num_heads", section["heads"])
     if which == "text" and "no_causal_mask" in section:
         yield Claim("text_cfg.no_causal_mask", section["no_causal_mask"], "causal", not section["no_causal_mask"])
+
+
+def _mapping(config: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    value = config.get(key)
+    return value if isinstance(value, Mapping) else None
 
 
 def _prefixed(prefix: str, claimed: Iterator[Claim]) -> Iterator[Claim]:
