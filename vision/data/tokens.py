@@ -136,7 +136,8 @@ def _chunk(
     if arrays is not None:
         return arrays["caption"][chosen], arrays["num_captions"][chosen]
     examples = source.read(chosen.tolist())
-    return tuple(np.stack([np.asarray(example[name]) for example in examples]) for name in ("caption", "num_captions"))
+    caption, count = (np.stack([example[name] for example in examples]) for name in ("caption", "num_captions"))
+    return caption, count
 
 
 def _others(count: int, seed: int) -> np.ndarray:

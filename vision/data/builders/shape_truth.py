@@ -89,7 +89,8 @@ def true_of(caption: str, scenes: Contents) -> Bool[np.ndarray, " scene"]:
     if claim.count is not None:
         holds &= (scenes.color != _ABSENT).sum(axis=1) == claim.count
     if claim.relation is not None:
-        return holds & _related(*named, claim.relation, scenes)
+        first, second = named
+        return holds & _related(first, second, claim.relation, scenes)
     for each in named:
         holds &= each.any(axis=1)
     if claim.complete:
