@@ -158,5 +158,5 @@ def _ring(block: Block, add: Add, scalars: Any, rows: Rows, columns: Rows, mesh:
         return own, theirs  # after as many hops as there are devices, what the texts have found is home
 
     spread = PartitionSpec(BATCH_AXES)
-    specs = {"in_specs": (PartitionSpec(), spread, spread), "out_specs": (spread, spread)}
+    specs: dict[str, Any] = {"in_specs": (PartitionSpec(), spread, spread), "out_specs": (spread, spread)}
     return jax.shard_map(on_each, mesh=mesh, **specs)(scalars, rows, columns)
