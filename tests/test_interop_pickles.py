@@ -94,7 +94,7 @@ def test_an_archive_of_torchscript_gives_its_state(tmp_path, monkeypatch):
     tensor = fake_torch(monkeypatch, load)
     asked = types.SimpleNamespace(load=lambda path, map_location: types.SimpleNamespace(state_dict=lambda: state))
     monkeypatch.setattr(sys.modules["torch"], "jit", asked, raising=False)
-    state |= {"visual.proj": tensor(np.full(2, 3, np.float32)), "input_resolution": tensor(np.int64(224))}
+    state |= {"visual.proj": tensor(np.full(2, 3, np.float32)), "input_resolution": tensor(np.asarray(224))}
     arrays = read_weights(path).arrays
     assert (arrays["visual.proj"][0], arrays["input_resolution"]) == (3, 224)
 
