@@ -1,8 +1,8 @@
 """CLIP on a thousand photos of Flickr8k with five captions each, from a small pretrained ResNet, on two cores of a CPU.
 
 Command: python -m experiments.train --config configs/clip_flickr8k.py:RUN --config.data.name=captions:FILE
-(RUN is a training of configs/folder_resnet.py on tiny images, or any ResNet-18 of width 16; FILE is the table of captions,
-with the photos beside it in `images`.)
+(RUN is a training of configs/folder_resnet.py on tiny images, or any ResNet-18 of width 16; FILE is the table of
+captions, with the photos beside it in `images`.)
 Expected: not measured yet.
 800 photos are trained on, 200 are held out: a text finds its photo among them by chance in 5 % of cases at R@10. So few
 photos teach few words; the number is what it is.

@@ -1,8 +1,8 @@
 """Locked-image tuning: a text model learns to read a frozen image model, with the sigmoid loss, on COCO's captions.
 
 Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/lit_coco.py:RUN
-(RUN is where the image model comes from: the folder of a run or of tools.convert_weights, or a weight file of a ViT-B/16;
-FOLDER holds the prepared data set `coco_captions`.)
+(RUN is where the image model comes from: the folder of a run or of tools.convert_weights, or a weight file of a
+ViT-B/16; FOLDER holds the prepared data set `coco_captions`.)
 Expected: not run here.
 
 Locking is a rule of the optimizer, `freeze`, over the image model (Zhai et al. 2022, LiT); the form of the training is

@@ -18,7 +18,8 @@ def get_config(argument: str = "next") -> ConfigDict:
     config.batch_size = 256
     config.duration = {"epochs": 10}
     config.data = {"name": "shapes24", "tokens": {"vocab_size": 700, "length": 16}}
-    config.model = {"name": "text/small", "depth": 2, "causal": argument == "next"}
+    causal = argument == "next"
+    config.model = {"name": "text/small", "depth": 2, "causal": causal, "mask_padding": not causal}
     config.objective = OBJECTIVES[argument]
     config.optimizer = {
         "name": "adamw",
@@ -28,7 +29,7 @@ def get_config(argument: str = "next") -> ConfigDict:
         "weight_decay": 0.1,
         "rules": ((r"(bias|scale)$", {"weight_decay": 0.0}),),
     }
-    config.evals = {}
+    config.evals = {"test": {"name": "perplexity", "split": "test", "every": {"epochs": 5}}}
     config.checkpoint = {"every": {"epochs": 5}, "keep": 1}
     config.logging = {"every": {"steps": 50}}
     return config

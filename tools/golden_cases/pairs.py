@@ -42,7 +42,7 @@ def _case(name: str, pair: str, kind: str, activation: str | None = None, **conf
     given = {} if activation is None else {"hidden_act": activation}
     end = {"eos_token_id": VOCABULARY - 1}
     vision = {**_SIZES, "image_size": SIDE, "patch_size": 8, **given}
-    options = {f"{tower}.{key}": value for tower in ("image", "text") for key, value in _OURS.items()}
+    options: dict[str, Any] = {f"{tower}.{key}": value for tower in ("image", "text") for key, value in _OURS.items()}
     options |= {"image.patch_size": 8} | ({} if activation is None else {"activation": activation})
     words = {**_SIZES, **_WORDS, **end, **given}
     if kind == "Siglip":

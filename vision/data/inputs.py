@@ -202,6 +202,7 @@ def order_of(data: Mapping[str, Any], source: Source, *, batch_size: int, seed: 
     Raises:
       ConfigError: balanced classes of data that have no single label each, or together with something else.
     """
+    source = source.source if isinstance(source, TokenSource) else source
     repeats, balance = data["repeats"], data["balance"]
     mixed = isinstance(source, Mixture) and len(source.sources) > 1
     if repeats > 1 and (balance or mixed):

@@ -1,7 +1,7 @@
 """What a text model is: pure functions from parameters and tokens to an embedding and named intermediates."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -29,6 +29,10 @@ class TextModel:
     precision: Precision
     length: int
     vocab_size: int
+
+    image_shape: ClassVar[None] = None
+    has_convolutions: ClassVar[bool] = False
+    needs_whole_batch: ClassVar[bool] = False
 
     @property
     def end(self) -> int:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
@@ -81,11 +80,10 @@ def contrast(
             lambda *arguments: model.apply(*arguments, keys=None, train=False)[1], backbone, collections, images
         )
         width = features["pre_logits"].shape[-1]
-        params = {"backbone": backbone, "text": text.init(of_text)}
+        params: dict[str, Any] = {"backbone": backbone, "text": text.init(of_text)}
         if image_projection:
-            draw = nn.initializers.normal(width**-0.5)
-            kernel = draw(of_projection, (width, embed_dim), model.precision.params)
-            params["projection"] = {"kernel": kernel}
+            draw = jax.nn.initializers.normal(width**-0.5)
+            params["projection"] = {"kernel": draw(of_projection, (width, embed_dim), model.precision.params)}
         elif width != embed_dim:
             raise ValueError(f"embed_dim is {embed_dim}, without a projection images have {width}")
         params["scale"] = jnp.full((), math.log(1.0 / first), jnp.float32)

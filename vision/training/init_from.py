@@ -15,6 +15,7 @@ from vision.interop.saved import abstract, model_arrays, preprocessing_of
 from vision.interop.trees import flat, nested
 from vision.models.interface import ImageShape, Model
 from vision.models.scanning import stack_blocks, unstack_blocks
+from vision.models.text_interface import TextModel
 from vision.training.assemble import Experiment
 from vision.training.checkpoint import load_arrays
 from vision.training.state import Given
@@ -50,7 +51,7 @@ def given_weights(section: Mapping[str, Any], experiment: Experiment, note: Note
       UserError: the source cannot be read or does not fit; the message names arrays of both sides.
     """
     model, shape = experiment.model, experiment.model.image_shape
-    if shape is None:
+    if shape is None or isinstance(model, TextModel):
         raise ConfigError("config.init_from: the batches bring no images")
     try:
         given, report, preprocessing = weights_for(model, shape, experiment.config["model"], section, note)

@@ -194,7 +194,7 @@ def evaluate(
                 "interpolation": expected.filter,
                 "mean": expected.mean,
                 "std": expected.std,
-                "tokens": None if tokenizer is None else {"length": pair.text.length},
+                "tokens": None if tokenizer is None or pair is None else {"length": pair.text.length},
             },
             "model": {"name": "linear"},  # no model of this config is built
             "objective": {"name": "classify"},
