@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 def get_config(run: str = "runs/folder_resnet") -> ConfigDict:
     config = ConfigDict()
-    config.batch_size = 100
+    config.batch_size = 96
     config.duration = {"epochs": 60}
     config.init_from = run
     config.data = {
@@ -48,7 +48,7 @@ def get_config(run: str = "runs/folder_resnet") -> ConfigDict:
         "retrieval": {
             "name": "caption_retrieval",
             "split": "train[800:]+val",
-            "batch_size": 100,
+            "batch_size": 96,
             "every": {"epochs": 10},
             "at_start": True,
         }

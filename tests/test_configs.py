@@ -28,6 +28,7 @@ from vision.training.schema import resolve
 CONFIGS = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.name != "__init__.py")
 # What stands behind the colon of `configs/x.py:argument`; the first is the default.
 ARGUMENTS = {
+    "clip_flickr8k": ("runs/folder_resnet",),
     "clip_vit": ("B32", "B16"),
     "lit_coco": ("runs/vit_b16",),
     "words_shapes": ("next", "masked"),
@@ -49,6 +50,7 @@ SPECS = [path.stem for path in CONFIGS] + [f"{stem}:{each}" for stem, all_of in 
 # What steps in the quick tests: small networks, each kind once. The configs beside them, and one of each network and
 # recipe that an argument chooses, are traced with few layers, and step with all of them in the slow tests.
 TRACED = [path.stem for path in CONFIGS if "imagenet" in path.stem] + [
+    "clip_flickr8k",
     "clip_vit",
     "lit_coco",
     "siglip_b16",
@@ -78,6 +80,7 @@ KNOWN = {
     "shapes": ((64, 64, 3), 64, 10_000),
     "shapes24": ((64, 64, 3), 64, 20_000),
     "captions:captions.tsv": ((64, 64, 3), 0, 12_000_000),
+    "captions:captions.txt": ((64, 64, 3), 0, 800),
     "coco_captions": ((64, 64, 3), 0, 82_783),
     "folder:images": ((32, 24, 3), 5, 10_000),
 }
@@ -320,7 +323,9 @@ def test_the_first_argument_is_the_default(stem):
     assert loaded(stem) == loaded(f"{stem}:{ARGUMENTS[stem][0]}")
 
 
-@pytest.mark.parametrize("stem", sorted(ARGUMENTS.keys() - {"lit_coco", "mixer_b16_imagenet", "vit_s16_imagenet"}))
+@pytest.mark.parametrize(
+    "stem", sorted(ARGUMENTS.keys() - {"clip_flickr8k", "lit_coco", "mixer_b16_imagenet", "vit_s16_imagenet"})
+)
 def test_an_unknown_argument_is_refused_by_its_name(stem):
     with pytest.raises(ConfigError, match="none"):
         loaded(f"{stem}:none")
