@@ -4,8 +4,8 @@ Command: python -m experiments.train --config configs/clip_flickr8k.py:RUN --con
 (RUN is a training of configs/folder_resnet.py on tiny images, or any ResNet-18 of width 16; FILE is the table of
 captions, with the photos beside it in `images`.)
 Expected: not measured yet.
-800 photos are trained on, 200 are held out: a text finds its photo among them by chance in 5 % of cases at R@10. So few
-photos teach few words; the number is what it is.
+The first 800 of a thousand photos are trained on, 200 are held out: a text finds its photo among them by chance in 5 %
+of cases at R@10. So few photos teach few words; the number is what it is.
 """
 
 from ml_collections import ConfigDict

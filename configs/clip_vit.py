@@ -7,7 +7,8 @@ Expected: zero-shot ImageNet accuracy 0.633 of B/32 and 0.683 of B/16 with OpenA
 with the 2 billion of LAION (published). Not run here.
 
 The recipe is that of Radford et al. 2021, tables 18 and 19, and of OpenCLIP's defaults: 32,768 pairs a step, AdamW with
-betas 0.9 and 0.98, epsilon 1e-6, weight decay 0.2 but for gains, biases and the scale, peak 5e-4 after 2,000 steps of
+betas 0.9 and 0.98, epsilon 1e-6, weight decay 0.2 but for gains, biases and the scale (OpenCLIP leaves out the class
+token too), peak 5e-4 after 2,000 steps of
 warm-up, a cosine, 32 epochs, random crops of 90 to 100 %. The loss over all pairs of the batch is exact for any number
 of microbatches and devices; `--config.objective.form=ring` keeps its memory small on many.
 """

@@ -7,7 +7,8 @@ Expected: not run here.
 
 Locking is a rule of the optimizer, `freeze`, over the image model (Zhai et al. 2022, LiT); the form of the training is
 that of big_vision's small example of SigLIP: 512 pairs a step, 5,000 steps, learning rate 1e-3, weight decay 0.01, 16
-tokens, initial temperature 0.1 and bias -2.71, 3 % of warm-up. The image model is not projected.
+tokens, initial temperature 0.1 and bias -2.71, 3 % of warm-up. The image model is not projected, and has neither
+dropout nor batch statistics, which a rule would not freeze.
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,7 @@
 """SigLIP with ViT-B/16 on image-text pairs from the web: a sigmoid for each pair in place of a softmax over all.
 
 Command: python -m experiments.train --config configs/siglip_b16.py --config.data.name='tar:PATH/{00000..01242}.tar'
-(any captioned data will do, such as captions:FILE; the tokens are learned from its captions. For the published
-vocabulary of 32,000 give its tokenizer.json: --config.data.tokens.tokenizer=FILE.)
+(any captioned data will do, such as captions:FILE; the tokens are learned from its captions.)
 Expected: zero-shot ImageNet accuracy 0.760 with the 9 billion pairs of WebLI (published). Not run here.
 
 The recipe is that of Zhai et al. 2023, section 4: 32,768 pairs a step, learning rate 1e-3, weight decay 1e-4, second

@@ -1,19 +1,28 @@
 """CLIP and SigLIP as an objective: clamped scale, exact accumulation, resumed bitwise, the same on eight devices."""
 
+import json
 import math
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import mesh_of
 
+from experiments import evaluate
 from vision import models
-from vision.errors import ConfigError
+from vision.data.source import ArraySource
+from vision.data.sources.captions import pack
+from vision.data.tokenizer import LEAST_SIZE
+from vision.data.tokenizer import train as learn
+from vision.data.tokens import TokenSource
+from vision.errors import ConfigError, UserError
 from vision.objectives.contrast import collapse_warning, contrast
 from vision.training.accumulate import loss_and_gradients
 from vision.training.assemble import assemble
 from vision.training.checkpoint import load_arrays
+from vision.training.evaluators import make_evaluators
 from vision.training.loop import train
 from vision.training.schema import resolve
 from vision.training.sharding import batch_sharding
@@ -57,12 +66,10 @@ def gradients(microbatches=1, devices=1, **options):
 
 
 def far(found, expected):
-    """The largest difference over the largest number of its kind, of the loss and of the gradients."""
-    differences = []
-    for one, other in zip(found, expected, strict=True):
-        size = max(np.abs(leaf).max() for leaf in jax.tree.leaves(other))
-        differences += [np.abs(x - y).max() / size for x, y in zip(*map(jax.tree.leaves, (one, other)), strict=True)]
-    return max(differences)
+    """The largest difference of any array over its own largest number (at least a thousandth of the largest of all)."""
+    pairs = list(zip(*map(jax.tree.leaves, (found, expected)), strict=True))
+    least = 1e-3 * max(np.abs(other).max() for _, other in pairs[1:])
+    return max(np.abs(one - other).max() / max(np.abs(other).max(), least) for one, other in pairs)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +111,21 @@ def test_scale_and_bias_start_as_published_and_the_scale_is_clamped_after_the_up
         assert float(clip.project({"scale": jnp.float32(given)})["scale"]) == pytest.approx(kept, abs=1e-6)
 
 
+@pytest.mark.parametrize(("loss", "least"), [("softmax", 0.0), ("sigmoid", -math.inf)])
+def test_a_step_brings_the_scale_back(loss, least):
+    """A learning rate so large that the scale would leave its bounds, whichever way it goes."""
+    more = {"objective": {"name": "contrast", "embed_dim": 12, "loss": loss, "max_scale": 15.0}}
+    experiment = assemble(resolve(config(optimizer={"name": "sgd", "learning_rate": 1e4}, **more)), given=captioned())
+    state = experiment.init(experiment.constants.keys.init)
+    state, _ = experiment.step(state, experiment.pipeline.batch(0), experiment.constants)
+    scale = float(state.params["scale"])
+    assert (
+        scale == pytest.approx(math.log(15.0), abs=1e-6)
+        or scale == pytest.approx(least, abs=1e-6)
+        or (least == -math.inf and scale < 0)
+    )
+
+
 def test_embeddings_have_unit_length_whatever_the_number_of_captions():
     objective = contrast(*towers(), embed_dim=12)
     params, extra = objective.init(jax.random.key(0), SPEC)
@@ -141,9 +163,19 @@ def captioned(count=32):
     label = (np.arange(count) % 4).astype(np.int32)
     pixels = np.random.default_rng(0).integers(0, 60, (count, 8, 8, 1)) + 50 * label[:, None, None, None]
     texts = [[f"a {COLORS[each]} picture", f"all {COLORS[each]}"] for each in label]
-    from vision.data.sources.captions import pack
-
     return {"train": {"image": pixels.astype(np.uint8), "label": label, **pack(texts)}}
+
+
+def write_captions(folder, count=40):
+    """Grey squares and their captions, two each, as files."""
+    random = np.random.default_rng(0)
+    lines = ["image,caption"]
+    (folder / "images").mkdir()
+    for number in range(count):
+        pixels = (random.integers(0, 60, (8, 8)) + 50 * (number % 4)).astype(np.uint8)
+        assert cv2.imwrite(str(folder / "images" / f"{number}.png"), pixels)
+        lines += [f"{number}.png,a {COLORS[number % 4]} picture", f"{number}.png,number {number}"]
+    (folder / "captions.csv").write_text("\n".join(lines) + "\n")
 
 
 def config(**more):
@@ -180,6 +212,32 @@ def test_a_resumed_run_is_bitwise_the_uninterrupted_one_and_keeps_its_tokenizer(
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_and_is_evaluated_with_its_own_tokenizer_and_no_other(tmp_path, capsys):
+    write_captions(tmp_path)
+    file = tmp_path / "words.json"
+    file.write_text(learn([f"a {color} picture" for color in COLORS], vocab_size=530).to_json())
+    tokens = {"tokenizer": str(file), "length": LENGTH}
+    data = {"name": f"captions:{tmp_path / 'captions.csv'}", "channels": 1, "tokens": tokens}
+    evals = {"retrieval": {"name": "caption_retrieval", "split": "val", "batch_size": 8, "k": (1, 2)}}
+    whole = config(data=data, evals=evals)
+    train({**whole, "duration": {"steps": 3}}, tmp_path / "run")
+    told = load_arrays(tmp_path / "run", None)[2]["tokenizer"]
+    assert told == file.read_text()
+    other = learn(["nothing of the kind"], vocab_size=530)
+    file.write_text(other.to_json())
+    with pytest.raises(UserError, match=r"words\.json is not what the run was begun with"):
+        train({**whole, "duration": {"steps": 3}}, tmp_path / "run")
+    file.unlink()
+    first = train({**whole, "duration": {"steps": 3}}, tmp_path / "run")
+    longer = train({**whole, "resume": str(tmp_path / "run")}, tmp_path / "longer")
+    assert longer["step"] == 6
+    assert (tmp_path / "longer" / "tokenizer.json").read_text() == told
+    assert evaluate.main(["--workdir", str(tmp_path / "run"), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert again["retrieval"] == first["retrieval"]
+
+
+@pytest.mark.slow
 def test_captions_are_learned_and_shuffled_ones_are_not(tmp_path):
     """The control: with every image's captions those of another, an image's own are found no better than others."""
     found = {}
@@ -205,11 +263,41 @@ def test_captions_are_learned_and_shuffled_ones_are_not(tmp_path):
         ({"text": {"name": "text/smal"}}, "config.text.name: unknown text model 'text/smal'.*did you mean"),
         ({"objective": {"name": "classify"}}, "config.text: no code reads it"),
         ({"objective": {"name": "contrast", "embed_dim": 12, "image_projection": False}}, "images have 16"),
+        (
+            {"data": {"name": "arrays", "tokens": {"vocab_size": 530, "length": 8}, "mix": {"name": "mixup"}}},
+            "config.data.mix: mixup mixes images, and captions cannot be mixed",
+        ),
     ],
 )
 def test_configs_that_cannot_be_are_refused(more, message):
     with pytest.raises(ConfigError, match=message):
         assemble(resolve(config(**more)), given=captioned())
+
+
+def test_scores_of_classes_are_not_taken_from_embeddings():
+    scores = {"test": {"name": "classification", "split": "train", "batch_size": 8}}
+    experiment = assemble(resolve(config(evals=scores)), given=captioned())
+    with pytest.raises(ConfigError, match=r"config\.evals\.test: classification judges scores .* contrast learns none"):
+        make_evaluators(experiment)
+
+
+def test_an_image_without_a_caption_is_told():
+    arrays = captioned()
+    arrays["train"]["num_captions"][5] = 0
+    with pytest.raises(ConfigError, match="example 5 has no caption"):
+        assemble(resolve(config()), given=arrays)
+
+
+def test_captions_that_are_cut_are_told(capsys):
+    source = ArraySource(captioned()["train"], 4)
+    letters = learn([], vocab_size=LEAST_SIZE)  # every letter is a token
+    captions = [form.format(color) for color in COLORS for form in ("a {} picture", "all {}")]
+    needed = np.array([len(caption.replace(" ", "")) + 2 for caption in captions])
+    for length in (8, 9, 10, 30):
+        assert TokenSource(source, letters, length).share_cut == np.mean(needed > length)
+    tokens = {"vocab_size": 530, "length": 4}
+    assemble(resolve(config(data={"name": "arrays", "tokens": tokens})), given=captioned())
+    assert "% of the different captions are cut to 4 tokens" in capsys.readouterr().err
 
 
 def test_data_without_captions_are_refused():

@@ -3,26 +3,13 @@
 import json
 import sys
 
-import cv2
 import numpy as np
 import pytest
-from test_contrast import COLORS, config
+from test_contrast import config, write_captions
 from test_distributed import free_address, run_together
 
 from vision.training.checkpoint import load_arrays
 from vision.training.logging import read_metrics
-
-
-def write_captions(folder, count=40):
-    """Grey squares and their captions, two each, as files."""
-    random = np.random.default_rng(0)
-    lines = ["image,caption"]
-    (folder / "images").mkdir()
-    for number in range(count):
-        pixels = (random.integers(0, 60, (8, 8)) + 50 * (number % 4)).astype(np.uint8)
-        assert cv2.imwrite(str(folder / "images" / f"{number}.png"), pixels)
-        lines += [f"{number}.png,a {COLORS[number % 4]} picture", f"{number}.png,number {number}"]
-    (folder / "captions.csv").write_text("\n".join(lines) + "\n")
 
 
 @pytest.mark.slow

@@ -104,6 +104,8 @@ class Inputs:
         mix = self.config["data"]["mix"]
         if training and mix is not None and "label" not in self.source.fields:
             raise ConfigError(f"config.data.mix: {mix['name']} mixes labels, and the data have none")
+        if training and mix is not None and self.tokenizer is not None:
+            raise ConfigError(f"config.data.mix: {mix['name']} mixes images, and captions cannot be mixed")
         if training and mix is not None and self.config["data"]["views"] is not None:
             raise ConfigError(f"config.data.mix: {mix['name']} mixes images; config.data.views makes several")
         return make_prepare_of(self.config, self.part.channels, self.source.num_classes, training=training)
@@ -148,7 +150,10 @@ def _tokenized(
         note(f"{tokenizer.vocab_size:,} tokens are learned from the captions of {data['split']}")
     shuffled = seed if section["shuffled"] else None
     tokens = {"length": section["length"], "shuffled_seed": shuffled}
-    return call(TokenSource, tokens, "config.data.tokens", source=source, tokenizer=tokenizer), tokenizer
+    made = call(TokenSource, tokens, "config.data.tokens", source=source, tokenizer=tokenizer)
+    if made.share_cut:
+        note(f"{made.share_cut:.1%} of the different captions are cut to {section['length']} tokens")
+    return made, tokenizer
 
 
 def make_prepare_of(config: Config, channels: int, num_classes: int, *, training: bool) -> Prepare:

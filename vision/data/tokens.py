@@ -35,11 +35,12 @@ class TokenSource:
       source: the other, with captions.
       tokenizer: makes the tokens.
       length: tokens of a caption, see :meth:`vision.data.tokenizer.Tokenizer.encode`.
+      share_cut: how much of the different captions is longer than that, and is cut.
       shuffled_seed: None, or the seed of a shuffle after which every image has the captions of another: a control, as
         nothing is left to learn but what captions are like.
 
     Raises:
-      ValueError: ``length`` is below 3, or there is a single example to shuffle.
+      ValueError: ``length`` is below 3, an example has no caption, or there is a single one to shuffle.
     """
 
     source: Source
@@ -47,16 +48,20 @@ class TokenSource:
     length: int
     shuffled_seed: int | None = None
     _tokens: tuple[np.ndarray, np.ndarray] = field(init=False, repr=False, compare=False)
+    share_cut: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         check_length(self.length)
         if self.shuffled_seed is not None and len(self.source) < 2:
             raise ValueError("captions of a single image cannot be shuffled")
-        tokens, counts = _tokenized(self.source, self.tokenizer, self.length)
+        tokens, counts, share_cut = _tokenized(self.source, self.tokenizer, self.length)
+        if not counts.all():
+            raise ValueError(f"{self.source.where(int(np.argmin(counts)))} has no caption; leave it out")
         if self.shuffled_seed is not None:
             others = _others(len(counts), self.shuffled_seed)
             tokens, counts = tokens[others], counts[others]
         object.__setattr__(self, "_tokens", (tokens, counts))
+        object.__setattr__(self, "share_cut", share_cut)
 
     @property
     def num_classes(self) -> int:
@@ -102,8 +107,8 @@ class TokenSource:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _tokenized(source: Source, tokenizer: Tokenizer, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns tokens ``[n, captions, longest]`` and int32 ``[n]``, how many captions each example has."""
+def _tokenized(source: Source, tokenizer: Tokenizer, length: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns tokens ``[n, captions, longest]``, int32 ``[n]``, how many captions each example has, and what is cut."""
     numbers: dict[bytes, int] = {}  # drawn or labelled data have few captions, many times over
     rows, all_counts = [], []
     for captions, counts in _packed(source, np.arange(len(source))):
@@ -114,10 +119,12 @@ def _tokenized(source: Source, tokenizer: Tokenizer, length: int) -> tuple[np.nd
         all_counts.append(counts)
     texts = [unpack(np.frombuffer(caption, np.uint8)) for caption in numbers]
     encoded = tokenizer.encode(texts, length=length)
+    full = [text for text, ids in zip(texts, encoded, strict=True) if ids[-1] == tokenizer.end]
+    cut = np.count_nonzero(tokenizer.encode(full, length=length + 1)[:, -1]) if full else 0
     longest = int(np.argmax(encoded == tokenizer.end, axis=1).max()) + 1 if texts else 1
     small = np.uint16 if tokenizer.vocab_size <= 2**16 else np.int32
     table = np.concatenate([np.zeros((1, longest), small), encoded[:, :longest].astype(small)])  # row 0: no caption
-    return table[np.concatenate(rows)], np.concatenate(all_counts).astype(np.int32)
+    return table[np.concatenate(rows)], np.concatenate(all_counts).astype(np.int32), cut / max(len(texts), 1)
 
 
 def _packed(source: Source, positions: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

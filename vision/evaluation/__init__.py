@@ -17,6 +17,8 @@ from vision.evaluation.retrieval import retrieval
 from vision.evaluation.robustness import robustness
 from vision.evaluation.zero_shot import zero_shot
 
+# These judge the model's output as scores of classes or as numbers.
+OF_SCORES = frozenset({"any_label", "classification", "multilabel", "regression", "robustness"})
 EVALUATORS: dict[str, Callable[..., Evaluator]] = {
     "any_label": any_label,
     "caption_retrieval": caption_retrieval,

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from vision.evaluation.base import EvalSet, Evaluator, State, Value
 from vision.evaluation.features import Features
-from vision.evaluation.outputs import check_labels
+from vision.evaluation.outputs import Gathered, check_labels
 from vision.objectives.base import Objective
 
 
@@ -45,7 +45,8 @@ def logistic_probe(
       open_split: opens another split without augmentation; None for the training data.
       features: gives the outputs of splits.
       c: inverse strengths of the penalty, as scikit-learn has them.
-      outputs: which of the model's features, see :func:`vision.evaluation.outputs.named`.
+      outputs: which of the model's features, see :func:`vision.evaluation.outputs.named`; ``block10+block11`` are two
+        side by side.
       standardize: bring each feature to mean 0 and standard deviation 1 over the training examples.
       folds: of the cross-validation, classes in proportion.
       max_iterations: of L-BFGS.
@@ -66,12 +67,16 @@ def logistic_probe(
     train_set = open_split(train_split)
     for each in (eval_set, train_set):
         check_labels(each.pipeline.source, "logistic_probe")
-    test_of, train_of = features.of(eval_set, outputs), features.of(train_set, outputs)
+    names = tuple(dict.fromkeys(name for output in outputs for name in output.split("+")))
+    test_of, train_of = features.of(eval_set, names), features.of(train_set, names)
     grid = list(product(outputs, c))
 
     def classifier(strength: float):
         regression = LogisticRegression(C=strength, max_iter=max_iterations)
         return make_pipeline(StandardScaler(), regression) if standardize else regression
+
+    def rows_of(given: Gathered, output: str) -> np.ndarray:
+        return np.concatenate([given.outputs[name] for name in output.split("+")], axis=1)
 
     def run(state: State) -> Iterator[tuple[str, Value]]:
         train, test = train_of(state), test_of(state)
@@ -87,16 +92,16 @@ def logistic_probe(
                     np.sum(classifier(strength).fit(rows[fitted], labels[fitted]).predict(rows[rest]) == labels[rest])
                     for fitted, rest in splits
                 )
-                for rows, strength in ((train.outputs[output], strength) for output, strength in grid)
+                for rows, strength in ((rows_of(train, output), strength) for output, strength in grid)
             ]
             best, accuracy = grid[int(np.argmax(held_out))], float(max(held_out) / len(labels))
         output, strength = best
-        found = classifier(strength).fit(train.outputs[output], labels).predict(test.outputs[output])
+        found = classifier(strength).fit(rows_of(train, output), labels).predict(rows_of(test, output))
         yield "accuracy", float(np.mean(found == np.asarray(test.labels)))
         if accuracy is not None:
             yield "validation_accuracy", accuracy
         yield "c", float(strength)
         yield "output", float(outputs.index(output))
 
-    names = ("accuracy", *["validation_accuracy"] * (len(grid) > 1), "c", "output")
-    return Evaluator(run, names, eval_set.pipeline.source.class_names)
+    metrics = ("accuracy", *["validation_accuracy"] * (len(grid) > 1), "c", "output")
+    return Evaluator(run, metrics, eval_set.pipeline.source.class_names)

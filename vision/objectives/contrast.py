@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from vision.models.interface import Model
 from vision.models.projection import unit
@@ -41,15 +41,17 @@ def contrast(
     in CLIP's code (sigmoid: only below ``max_scale``).
 
     The metrics are the loss, beside it that of equal embeddings (``uniform_loss``; softmax), the share of images most
-    like their caption of all (``image_to_text_accuracy``) and the other way round, where the form computes them, and
-    the scale.
+    like their caption of all (``image_to_text_accuracy``) and the other way round, and the scale.
+
+    An image model that is frozen by a rule of the optimizer keeps its parameters; its dropout and batch statistics are
+    those of training all the same.
 
     Args:
       model: gives the features of images.
       text: gives embeddings of captions, of size ``embed_dim``.
       embed_dim: size of the embeddings.
       loss: ``softmax`` over the batch in both directions (CLIP), or ``sigmoid`` of each pair (SigLIP).
-      form: see :mod:`vision.objectives.contrastive_losses`: the same numbers with less memory.
+      form: see :mod:`vision.objectives.pairwise`: the same numbers with less memory.
       chunk_size: rows of a chunk.
       temperature: initial; None for 0.07 of the softmax, 0.1 of the sigmoid.
       bias: initial, of the sigmoid.
@@ -140,13 +142,6 @@ def contrast(
 
     warn = collapse_warning if loss == "softmax" else lambda values: None
     return Objective(init, forward, loss_of, keep_extra, encode, separable=False, project=project, warn=warn)
-
-
-def logits(
-    images: Float[Array, "images size"], texts: Float[Array, "texts size"], scale: Float[Array, ""]
-) -> Float[Array, "images texts"]:
-    """Returns ``scale`` times the cosines of embeddings of unit length (Radford et al. 2021, figure 3)."""
-    return scale * jnp.matmul(images, texts.T, precision="highest")
 
 
 def collapse_warning(values: Mapping[str, float]) -> str | None:

@@ -98,12 +98,13 @@ class Experiment:
         return _positive(steps, path)
 
 
-def assemble(config: Config, *, given: Given | None = None) -> Experiment:
+def assemble(config: Config, *, given: Given | None = None, tokenizer: Tokenizer | None = None) -> Experiment:
     """Builds an experiment.
 
     Args:
       config: resolved.
       given: split -> source or arrays, where ``config.data.name`` is ``arrays``.
+      tokenizer: of a run that goes on or is evaluated, in place of the config's.
 
     Raises:
       UserError: the data are not there, or a value of the config cannot be.
@@ -111,7 +112,7 @@ def assemble(config: Config, *, given: Given | None = None) -> Experiment:
     mesh = call(sharding.make_mesh, config["mesh"], "config.mesh")
     batch_size, microbatches = config["batch_size"], config["microbatches"]
     sharding.check_batch(batch_size, mesh, microbatches)
-    inputs = open_inputs(config, given=given)
+    inputs = open_inputs(config, given=given, tokenizer=tokenizer)
     in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(inputs.source))
     total = _positive(in_steps(config["duration"], "config.duration"), "config.duration")
     schedule = make_schedule(config["optimizer"], total, in_steps)

@@ -8,11 +8,12 @@ import numpy as np
 
 from vision.config.calling import call
 from vision.errors import ConfigError
-from vision.evaluation import EVALUATORS
+from vision.evaluation import EVALUATORS, OF_SCORES
 from vision.evaluation.base import EvalSet, Evaluator
 from vision.evaluation.feature_files import FeatureFiles
 from vision.evaluation.features import Features
 from vision.evaluation.outputs import MEAN
+from vision.objectives import WITHOUT_LABELS
 from vision.training import sharding
 from vision.training.assemble import Experiment
 from vision.training.schema import eval_section, own
@@ -71,6 +72,12 @@ def make_evaluators(
         if output not in outputs:
             raise ConfigError(f"config.evals.{name}.output: the model has no {output!r}; it has {', '.join(outputs)}")
         function = EVALUATORS[section["name"]]
+        learned = experiment.config["objective"]["name"]
+        if learned in WITHOUT_LABELS and section["name"] in OF_SCORES:
+            raise ConfigError(
+                f"config.evals.{name}: {section['name']} judges scores of classes, and {learned} learns none; "
+                "evaluators of features do without: knn, linear_probe, few_shot, or zero_shot of images and words"
+            )
         supplied = {
             "open_split": lambda other, name=name: open_once(name, training if other is None else other),
             "features": features,

@@ -51,8 +51,12 @@ def given_weights(section: Mapping[str, Any], experiment: Experiment, note: Note
       UserError: the source cannot be read or does not fit; the message names arrays of both sides.
     """
     model, shape = experiment.model, experiment.model.image_shape
-    if shape is None or isinstance(model, TextModel):
+    if isinstance(model, TextModel):
+        raise ConfigError("config.init_from: weights of text models are not taken; config.resume goes on with a run")
+    if shape is None:
         raise ConfigError("config.init_from: the batches bring no images")
+    if experiment.text is not None:
+        note("config.init_from: fills the image model; the text model and the projection stay as initialised")
     try:
         given, report, preprocessing = weights_for(model, shape, experiment.config["model"], section, note)
     except UserError as error:

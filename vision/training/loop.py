@@ -21,6 +21,8 @@ from vision.training.checkpoint import Checkpoints
 from vision.training.early_stopping import Patience
 from vision.training.evaluators import make_evaluators
 from vision.training.interrupt import Interrupt
+from vision.training.kept_tokenizer import FILE as TOKENIZER
+from vision.training.kept_tokenizer import kept_tokenizer
 from vision.training.logging import RunLog
 from vision.training.meter import Meter
 from vision.training.processes import check_same, start_jax, together
@@ -68,7 +70,7 @@ def train(
             if first:
                 stack.enter_context(folder.locked(path))
         with together():
-            experiment = assemble(resolved, given=sources)
+            experiment = assemble(resolved, given=sources, tokenizer=kept_tokenizer(resolved, path))
         stack.callback(experiment.pipeline.close)
         check_same(experiment.source.fingerprint, "training data")
         run = _Run(experiment, path, at_step or {})
@@ -141,7 +143,7 @@ class _Run:
             if self.first:
                 folder.write_json(self.path / "environment.json", self.environment)
                 if self.tokenizer is not None:
-                    folder.write_text(self.path / "tokenizer.json", self.tokenizer.to_json())
+                    folder.write_text(self.path / TOKENIZER, self.tokenizer.to_json())
             self._greet(start.reason)
             self.checkpoints.warm_up(self.state)
             if not self.step:

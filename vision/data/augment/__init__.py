@@ -10,7 +10,7 @@ from vision.data.augment.resample import Resized
 from vision.errors import ConfigError
 
 Chain = Callable[[Draw, Image], Resized]
-TAKEN = ("image", "label", "caption", "num_captions", "target", "index", "visit")
+TAKEN = ("image", "label", "caption", "tokens", "num_captions", "target", "index", "visit")
 
 AUGMENTATIONS: Registry = {
     **crop.AUGMENTATIONS,
