@@ -71,13 +71,25 @@ def test_what_follows_the_end_changes_nothing(options):
 
 @pytest.mark.parametrize("pool", ["end", "last", "map"])
 def test_without_causality_and_mask_padding_is_seen(pool):
-    model = build(causal=False, pool=pool)
+    model = build(causal=False, pool=pool, sticky_end=False)
     params, tokens = variables(model), texts()
     changed = tokens.copy()
     changed[0, -1] = 11
     difference = np.abs(embedded(model, params, changed) - embedded(model, params, tokens)).max(axis=1)
     assert difference[0] > 1e-3
     assert difference[1:].max() < 1e-5
+
+
+def test_what_pads_a_text_whose_last_place_counts_is_its_end():
+    """SigLIP's padding, whatever the tokens were padded with; before the end every word counts."""
+    sticky, plain = (build(causal=False, pool="last", sticky_end=each) for each in (True, False))
+    params, tokens = variables(plain), texts()
+    padded = np.where(np.asarray(until_end(jnp.asarray(tokens), END)), tokens, END)
+    expected = embedded(plain, params, padded)
+    np.testing.assert_array_equal(embedded(sticky, params, tokens), expected)
+    differs = np.abs(embedded(plain, params, tokens) - expected).max(axis=1) > 1e-3
+    assert differs.tolist() == [True, True, False, False]
+    assert models.build_text("text/siglip_B").module.sticky_end
 
 
 def test_a_causal_model_tells_nothing_of_the_future_at_any_place():

@@ -205,6 +205,8 @@ def _split(options: Mapping[str, Any], variant: PairVariant, name: str) -> tuple
         raise UserError("--option scan: converted weights have their blocks one by one; scan is for the run's config")
     if not variant.image_projection and "clip_resnet" in variant.image:
         towers["image"].setdefault("out_size", embed_dim)
+    if models.TEXT_VARIANTS[variant.text].options.get("pool") == "last":
+        towers["text"].setdefault("sticky_end", False)  # the largest id of SigLIP's own vocabulary is a word
     if embed_dim < 1:
         raise ConfigError(f"{name}: embed_dim must be at least 1, got {embed_dim}")
     return towers["image"], towers["text"], embed_dim

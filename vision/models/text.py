@@ -33,7 +33,10 @@ class TextTransformer(nn.Module):
       mlp_dim: width of the hidden layer of a block.
       causal: whether a token sees only those up to itself.
       pool: which of the normalised tokens stands for the text: that at the first ``end``, that at the last place
-        (SigLIP's, whose padding is ``end`` itself), or a learned query's attention to all (MAP).
+        (SigLIP's, see ``sticky_end``), or a learned query's attention to all (MAP).
+      sticky_end: with ``pool="last"``, whether every place after the first ``end`` is read as ``end``, as SigLIP pads
+        its texts; whatever pads the tokens, the last place then stands for a text that has ended. Without, tokens are
+        read as they are: imported weights have another vocabulary, whose largest id may be a word and end nothing.
       activation: of the MLP; ``quick_gelu`` is that of OpenAI's weights, ``gelu`` that of most of open_clip's,
         ``gelu_tanh`` that of SigLIP's.
       epsilon: of the layer normalisations.
@@ -61,6 +64,7 @@ class TextTransformer(nn.Module):
     out_size: int = 0
     projection_bias: bool = False
     mask_padding: bool = False
+    sticky_end: bool = True
     dropout: float = 0.0
     scan: bool = False
     remat: Remat = "none"
@@ -115,11 +119,13 @@ class TextTransformer(nn.Module):
         keys = keys if train else None
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         normal = nn.initializers.normal
+        ends = first_end(tokens, self.vocab_size - 1)
+        if self.pool == "last" and self.sticky_end:
+            tokens = jnp.where(jnp.arange(tokens.shape[1]) <= ends[:, None], tokens, self.vocab_size - 1)
         table: Any = self.param("token_embedding", normal(0.02), (self.vocab_size, self.width), self.param_dtype)
         places: Any = self.param("position_embedding", normal(0.01), (self.length, self.width), self.param_dtype)
         x = jnp.asarray(table)[tokens].astype(self.dtype) + places[: tokens.shape[1]].astype(self.dtype)
         x = Dropout(self.dropout)(x, keys=keys)
-        ends = first_end(tokens, self.vocab_size - 1)
         mask = jnp.arange(tokens.shape[1]) <= ends[:, None] if self.mask_padding else None
         x, features = self._stack()(x, keys=keys, mask=mask)
         x = nn.LayerNorm(epsilon=self.epsilon, name="norm", **types)(x)

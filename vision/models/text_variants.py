@@ -26,7 +26,7 @@ class TextVariant(NamedTuple):
 
 # Radford et al. 2021, CLIP, table 20; the weights of OpenAI have the fast GELU, most of open_clip's the exact one.
 _CLIP: dict[str, Any] = {"depth": 12, "activation": "quick_gelu"}
-# Zhai et al. 2023, SigLIP: every token sees all, and the last place stands for the text.
+# Zhai et al. 2023, SigLIP: every token sees all, padding is ``end`` itself, and the last place stands for the text.
 _SIGLIP: dict[str, Any] = {
     "depth": 12,
     "causal": False,
