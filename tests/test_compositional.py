@@ -138,6 +138,20 @@ def test_a_model_that_knows_everything_is_right_in_every_number():
     assert {row for row, value in enumerate(found["per_class"]) if value is not None} == {*SEEN.labels, *UNSEEN.labels}
 
 
+@pytest.mark.parametrize("broken", ["the classes", "the images of test", "the captions of test"])
+def test_a_model_that_gives_no_numbers_is_refused(broken):
+    nothing, something = lambda _: np.full(SIZE, np.nan), lambda _: np.eye(SIZE)[0]
+    of_image, of_text = something, something
+    if broken == "the images of test":
+        of_image = nothing
+    elif broken == "the classes":
+        of_text = nothing
+    else:
+        of_text = lambda text: something(text) if re.sub("^an? ", "", text) in CLASSES else nothing(text)  # noqa: E731
+    with pytest.raises(ValueError, match=rf"{broken}: row \d+ has a value that is not finite"):
+        of(model_of(of_image, of_text))
+
+
 def test_the_spread_over_runs_is_that_of_one_run():
     runs = [{"metrics": {"a": value}} for value in (0.2, 0.4, 0.9)]
     assert measure.summary(runs) == {"a": {"mean": pytest.approx(0.5), "std": pytest.approx(0.13**0.5)}}

@@ -24,7 +24,7 @@ from vision.evaluation.features import Features
 from vision.evaluation.prompt_templates import TEMPLATES, prompts, templates_of
 from vision.evaluation.ranking import by_chance, hits
 from vision.evaluation.text_embeddings import class_embeddings
-from vision.evaluation.zero_shot import zero_shot
+from vision.evaluation.zero_shot import among_best, zero_shot
 from vision.objectives import OBJECTIVES
 from vision.training.state import TrainState
 
@@ -126,6 +126,7 @@ def test_a_name_with_an_article_does_not_get_another():
     sentences = ("a photo of a {}.", "The {} alone", 'told: "{}"', "{}", "an old {}")
     cat = ["a photo of a cat.", "The cat alone", 'told: "a cat"', "a cat", "an old a cat"]
     assert prompts(sentences, "a cat") == cat
+    assert prompts(("a {}, the best {}.", "an {}"), "cat") == ["a cat, the best cat.", "a cat"]
     assert prompts(sentences[:1], "The Owl") == ["a photo of an Owl."]
     assert prompts(sentences[:1], "a") == ["a photo of an a."]
     assert prompts(sentences[:1], "theory") == ["a photo of a theory."]
@@ -211,6 +212,18 @@ def test_names_may_be_given():
     assert classify(TABLE, eval_set, class_names=NAMES)["accuracy"] == named["accuracy"]
 
 
+def test_names_may_stand_in_a_file(tmp_path):
+    eval_set, file = as_set(EMBEDDINGS, label=LABELS, names=()), tmp_path / "names.txt"
+    file.write_text("\n".join(NAMES) + "\n\n")
+    named = classify(TABLE, as_set(EMBEDDINGS, label=LABELS))
+    assert classify(TABLE, eval_set, class_names=str(file))["accuracy"] == named["accuracy"]
+    with pytest.raises(ValueError, match=r"class_names: .*none.txt cannot be read \(No such file"):
+        classify(TABLE, eval_set, class_names=str(tmp_path / "none.txt"))
+    file.write_text("\n".join(NAMES[1:]))
+    with pytest.raises(ValueError, match="class_names has 7 names, the data have 8 classes"):
+        classify(TABLE, eval_set, class_names=str(file))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -220,7 +233,10 @@ def test_names_may_be_given():
         ({"top": (1, 1)}, "top must be one or several different"),
         ({"class_names": NAMES[1:]}, "class_names has 7 names, the data have 8 classes"),
         ({"class_names": (*NAMES[1:], " ")}, "class 7 has an empty name"),
-        ({"class_names": tuple(f"n0144076{each}" for each in range(8))}, "ids such as n01440760; give class_names"),
+        (
+            {"class_names": tuple(f"n0144076{each}" for each in range(8))},
+            "ids such as n01440760; give class_names, a word or several for every class, or a text file with a name on",
+        ),
         ({"unseen_split": "unseen", "unseen": as_set(EMBEDDINGS, label=LABELS)}, "class 'ant' is in both splits"),
     ],
 )
@@ -237,6 +253,9 @@ def test_a_run_without_words_is_told():
         for tokenizer in (None, Sentences()):
             with pytest.raises(UserError, match=r"needs a model of images and words: config.objective"):
                 evaluator(eval_set, OBJECTIVE, *arguments, tokenizer)
+    pair = Features(OBJECTIVE, outputs={"image_embedding": None})
+    with pytest.raises(UserError, match=r"needs the tokenizer that the model was trained with, .* --tokenizer"):
+        zero_shot(eval_set, OBJECTIVE, lambda _: eval_set, pair, None)
 
 
 def in_every_order(scores, right, k):
@@ -257,6 +276,18 @@ def test_equal_candidates_stand_in_random_order():
         assert found[query, column] == pytest.approx(expected, abs=1e-12)
     guessed = [in_every_order(np.zeros(6), range(size), 2) for size in (1, 2, 5)]
     assert by_chance(np.array([1, 2, 5]), 6, k=(2,)) == pytest.approx(np.mean(guessed))
+
+
+def test_what_is_not_a_number_never_wins():
+    """The first row knows only its own column, the second everything but its own."""
+    scores = np.array([[np.nan, 0.0, 0.0], [np.nan, np.nan, 0.0], [np.nan, 0.0, 1.0]])
+    np.testing.assert_array_equal(among_best(scores, np.array([0, 2, 2]), 1), 0.0)
+    np.testing.assert_array_equal(among_best(scores, np.array([0, 2, 2]), 2), [0.0, 0.0, 1.0])
+    broken = np.float32([[np.nan], [1.0], [0.5]])
+    right = [np.array([0]), np.array([1]), np.array([0, 1])]
+    for query, expected in ((1.0, [[0, 0], [0, 1], [0, 0]]), (np.nan, 0.0)):
+        found = hits(np.full((3, 1), query, np.float32), broken, right, k=(1, 2), chunk=2)
+        np.testing.assert_array_equal(found, expected)
 
 
 def find(table, eval_set, **options):

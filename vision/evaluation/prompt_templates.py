@@ -154,21 +154,20 @@ def templates_of(templates: str | Sequence[str]) -> tuple[str, ...]:
 def prompts(templates: Sequence[str], name: str) -> list[str]:
     """Returns a class's name in every sentence.
 
-    "a" before it becomes "an" where the word is spoken so. The article of a name such as "a cat" gives way to that of
-    the sentence, where there is one. Underscores of a name become spaces.
+    "a" or "an" before it is "an" where the word is spoken so. The article of a name such as "a cat" gives way to that
+    of the sentence, where there is one. Underscores of a name become spaces.
     """
     words = " ".join(name.replace("_", " ").split())
     bare = re.sub(r"^(?:an?|the) (?=\S)", "", words, flags=re.IGNORECASE)
 
-    def with_article(found: re.Match) -> str:
+    def filled(found: re.Match) -> str:
         article = found[1]
-        return f"{article}{_n(bare)} {bare}" if article.lower() == "a" else f"{article} {bare}"
+        if article is None:
+            return words
+        return f"{article} {bare}" if article.lower() == "the" else f"{article[0]}{_n(bare)} {bare}"
 
-    return [
-        with_it if with_it != each else each.replace("{}", words)
-        for each in templates
-        for with_it in [re.sub(r"\b(a|the) \{\}", with_article, each, flags=re.IGNORECASE)]
-    ]
+    # One pass over all places, so that braces of the name stay.
+    return [re.sub(r"(?:\b(an?|the) )?\{\}", filled, each, flags=re.IGNORECASE) for each in templates]
 
 
 def _n(words: str) -> str:

@@ -21,7 +21,8 @@ def hits(
     It is 1 or 0, but where wrong candidates are as good as the best right one: equal candidates stand in random order,
     so that a model to which all are alike gets what guessing gets, and not everything or nothing. Let g wrong
     candidates be better than the best right one, and w wrong and p right ones equal to it; then it is
-    ``1 - C(w, k - g) / C(w + p, k - g)``, see :func:`among_equals`.
+    ``1 - C(w, k - g) / C(w + p, k - g)``, see :func:`among_equals`. A wrong NaN is better than any right one, and a
+    query with a right NaN finds nothing.
 
     Args:
       queries: embeddings.
@@ -39,7 +40,7 @@ def hits(
         scores = queries[start : start + chunk] @ columns
         own = scores[rows, np.concatenate(of_chunk)]
         best = np.maximum.reduceat(own, starts)
-        better = np.sum(scores > best[:, None], axis=1)  # none of them right
+        better = np.sum(~(scores <= best[:, None]), axis=1)  # none of them right, but where the best is NaN
         right_equal = np.add.reduceat((own == best[rows]).astype(int), starts)
         wrong_equal = np.sum(scores == best[:, None], axis=1) - right_equal
         for column, count in enumerate(k):

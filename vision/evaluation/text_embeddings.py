@@ -22,8 +22,13 @@ def check_words(features: Features, tokenizer: Tokenizer | None, what: str) -> T
     """Returns the tokenizer.
 
     Raises:
-      UserError: the objective knows no words.
+      UserError: the objective knows no words, or has no tokenizer.
     """
+    if tokenizer is None and features.outputs is not None and IMAGES in features.outputs:
+        raise UserError(
+            f"{what} needs the tokenizer that the model was trained with, and its weights have none; give its file: "
+            "--tokenizer"
+        )
     if tokenizer is None or (features.outputs is not None and IMAGES not in features.outputs):
         raise UserError(
             f"{what} needs a model of images and words: config.objective.name='contrast', config.text and "

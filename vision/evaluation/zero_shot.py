@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -31,7 +32,7 @@ def zero_shot(
     *,
     templates: str | tuple[str, ...] = "plain",
     among: Literal["all", "present"] = "all",
-    class_names: tuple[str, ...] | None = None,
+    class_names: tuple[str, ...] | str | None = None,
     unseen_split: str | None = None,
     top: tuple[int, ...] = (1, 5),
 ) -> Evaluator:
@@ -57,7 +58,7 @@ def zero_shot(
       token_length: places of a text.
       templates: a set of :data:`vision.evaluation.prompt_templates.TEMPLATES` or sentences with ``{}``.
       among: ``present`` lets only those classes compete that occur in the split.
-      class_names: of all classes, in place of those of the data.
+      class_names: of all classes, in place of those of the data; or the path of a text file with a name on each line.
       unseen_split: another split with other classes.
       top: numbers of classes, one of which must be the true one.
 
@@ -114,7 +115,7 @@ def zero_shot(
 def among_best(scores: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:
     """Returns for every row the probability that its right column is among so many of the largest.
 
-    It is 1 or 0 but among equal scores, which stand in random order.
+    It is 1 or 0 but among equal scores, which stand in random order. A NaN in the right column is never among them.
 
     Args:
       scores: ``[n, classes]``.
@@ -122,8 +123,9 @@ def among_best(scores: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:
       count: of columns.
     """
     own = scores[np.arange(len(scores)), right][:, None]
-    places = count - np.sum(scores > own, axis=1)
-    return among_equals(places, np.sum(scores == own, axis=1) - 1, np.ones(len(scores), int))
+    places = count - np.sum(~(scores <= own), axis=1)
+    wrong = np.maximum(np.sum(scores == own, axis=1) - 1, 0)  # NaN does not even equal itself
+    return among_equals(places, wrong, np.ones(len(scores), int))
 
 
 def harmonic_mean(seen: float, unseen: float) -> float:
@@ -149,16 +151,17 @@ def _named(count: int) -> str:
     return "accuracy" if count == 1 else f"top{count}_accuracy"
 
 
-def _names(source: Source, given: tuple[str, ...] | None) -> tuple[str, ...]:
+def _names(source: Source, given: tuple[str, ...] | str | None) -> tuple[str, ...]:
     """The words for the classes.
 
     Raises:
-      ValueError: there are none, or not as many as classes.
+      ValueError: there are none, or not as many as classes, or their file cannot be read.
     """
+    given = _lines(given) if isinstance(given, str) else given
     names = source.class_names if given is None else given
     if given is not None and len(given) != source.num_classes:
         raise ValueError(f"class_names has {len(given)} names, the data have {source.num_classes} classes")
-    cure = "give class_names, a word or several for every class"
+    cure = "give class_names, a word or several for every class, or a text file with a name on each line"
     if len(names) != source.num_classes:
         raise ValueError(f"zero_shot needs words for the classes, and the data have none; {cure}")
     if names and all(_WORDNET_ID.fullmatch(name) for name in names):
@@ -166,3 +169,12 @@ def _names(source: Source, given: tuple[str, ...] | None) -> tuple[str, ...]:
     if not all(name.strip() for name in names):
         raise ValueError(f"class {next(i for i, name in enumerate(names) if not name.strip())} has an empty name")
     return tuple(names)
+
+
+def _lines(path: str) -> tuple[str, ...]:
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8"
+        raise ValueError(f"class_names: {path} cannot be read ({reason}); give a text file of names") from error
+    return tuple(text.rstrip().splitlines())

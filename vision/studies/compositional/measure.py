@@ -13,6 +13,7 @@ from vision.data.builders.shape_raster import render
 from vision.data.builders.shape_scenes import CLASSES, SHAPES, SHAPES_8, SHAPES_24, SPLITS, Recipe, Scenes, draw
 from vision.data.builders.shape_truth import of_scenes, truth_table
 from vision.errors import UserError, did_you_mean
+from vision.evaluation.knn_search import check_finite
 from vision.evaluation.prompt_templates import templates_of
 from vision.evaluation.ranking import by_chance, hits
 from vision.evaluation.zero_shot import among_best, harmonic_mean
@@ -110,9 +111,15 @@ def measured(
       unseen: pictures of others.
       recipe: says which.
       templates: sentences for the classes.
+
+    Raises:
+      ValueError: an embedding is not finite.
     """
     classes = model.embed_classes(CLASSES, templates_of(templates))
+    check_finite(classes, "the classes")
     images = {SEEN: _images(model, seen), UNSEEN: _images(model, unseen)}
+    for split, embedded in images.items():
+        check_finite(embedded, f"the images of {split}")
     heldout = np.array(recipe.heldout)
     among_heldout = images[UNSEEN] @ classes[heldout].T
     metrics = {"heldout_accuracy": float(among_best(among_heldout, np.searchsorted(heldout, unseen.labels), 1).mean())}
@@ -127,6 +134,7 @@ def measured(
     metrics["harmonic_mean"] = harmonic_mean(metrics["seen_accuracy"], metrics["unseen_accuracy"])
     for split, pictures in ((SEEN, seen), (UNSEEN, unseen)):
         texts = model.embed_texts(pictures.captions)
+        check_finite(texts, f"the captions of {split}")
         for direction, found in _retrieved(images[split], texts, pictures.true).items():
             metrics |= {f"{split}_{direction}_at_{k}": float(value) for k, value in zip(K, found, strict=True)}
     return {"metrics": metrics, "per_class": per_class}
