@@ -102,6 +102,11 @@ def test_what_stands_after_the_end_never_counts():
         assert metrics["token_loss"] == pytest.approx(loss_of(name, BATCH)[1]["token_loss"], rel=1e-6)
 
 
+def test_a_masked_model_that_reads_padding_is_refused():
+    with pytest.raises(ValueError, match="its text model needs mask_padding=True"):
+        masked_token(models.build_text("text/small", **SIZES, **SMALL, causal=False))
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_model_that_knows_nothing_has_the_logarithm_of_the_vocabulary(name):
     objective, params, extra = made(name)

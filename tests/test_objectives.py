@@ -55,7 +55,8 @@ def made(name):
     if name == "masked_autoencoder":
         learner = models.build("vit/S16", num_classes=classes, image_shape=(4, 4, 1), **VIT)
     asked = inspect.signature(OBJECTIVES[name]).parameters
-    supplied = {"model": learner, "text": text(causal=name != "masked_token", dropout=0.5), **LENGTHS}
+    both_sides = {"causal": False, "mask_padding": True} if name == "masked_token" else {}
+    supplied = {"model": learner, "text": text(dropout=0.5, **both_sides), **LENGTHS}
     supplied = {key: value for key, value in supplied.items() if key in asked}
     return OBJECTIVES[name](**supplied, **SMALL.get(name, {}))
 

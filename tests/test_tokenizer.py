@@ -318,7 +318,7 @@ def test_a_tokenizer_is_its_merges(small):
         (b"{", "this is no JSON of a tokenizer"),
         (b"[1]", "this JSON describes no tokenizer"),
         (b'{"a": 1}', "this JSON describes no tokenizer"),
-        (b'{"model": {"type": "Unigram", "vocab": []}}', "is a Unigram model, not byte pairs"),
+        (b'{"model": {"type": "Unigram", "vocab": []}}', "is a Unigram model, and byte pairs alone are read"),
         (b'{"model": {"type": "BPE", "vocab": {}, "merges": []}}', "not in the order of CLIP's vocabulary"),
         (b'{"format": "byte pairs", "merges": ["a b", "x yz"]}', r"merge 2 joins 'x yz', which does not follow"),
         (b'{"format": "byte pairs", "merges": ["a b", "a b"]}', r"merge 2 joins 'a b', which does not follow"),

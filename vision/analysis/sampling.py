@@ -38,7 +38,7 @@ def make_sampler(text: TextModel, *, temperature: float = 1.0, top_k: int | None
     knows how long the text is. ``start`` is never drawn, and ``end`` by causal models alone.
 
     ``log_odds`` ``[texts]`` is the sum over the filled places of the logarithm of the probability that the model gives
-    the token, at temperature 1 and among all tokens.
+    the token, at temperature 1 and among all tokens that may be drawn there.
 
     Args:
       text: the model.
@@ -134,11 +134,17 @@ def prompt_of(words: str, tokenizer: Tokenizer, *, length: int, causal: bool) ->
 def probable_words(
     text: TextModel, params: Any, prompt: Prompt, tokenizer: Tokenizer, *, count: int
 ) -> list[list[tuple[str, float]]]:
-    """Returns for each blank the most probable tokens with their probabilities, all other blanks being hidden."""
+    """Returns for each blank the most probable tokens with their probabilities, all other blanks being hidden.
+
+    Args:
+      text: a model that is not causal.
+      params: of it.
+      prompt: with blanks.
+      tokenizer: of the model.
+      count: tokens for each blank.
+    """
     _, features = jax.jit(lambda p, t: text.apply(p, t, keys=None, train=False))(params, prompt.tokens[None])
-    places = np.flatnonzero(prompt.blank)
-    places = places[:1] - 1 if text.causal else places
-    odds = np.asarray(jax.nn.softmax(text.logits(params, features["tokens"][0, places])))
+    odds = np.asarray(jax.nn.softmax(text.logits(params, features["tokens"][0, np.flatnonzero(prompt.blank)])))
     order = np.argsort(-odds, axis=1, kind="stable")[:, :count]
     return [
         [(symbol_of(int(token), tokenizer), float(row[token])) for token in best]

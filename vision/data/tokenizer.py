@@ -168,7 +168,7 @@ class Tokenizer:
         if not isinstance(theirs, dict) and not (isinstance(data, dict) and data.get("format") == _FORMAT):
             raise UserError(f"this JSON describes no tokenizer; {_CURE}")
         if theirs and theirs.get("type", "BPE") != "BPE":
-            raise UserError(f"this tokenizer is a {theirs['type']} model, not byte pairs; {_CURE}")
+            raise UserError(f"this tokenizer is a {theirs['type']} model, and byte pairs alone are read; {_CURE}")
         merges = (theirs or data).get("merges")
         try:
             pairs = [each.split(" ") if isinstance(each, str) else each for each in merges]

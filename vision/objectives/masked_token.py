@@ -17,9 +17,10 @@ def masked_token(text: TextModel, *, mask_fraction: float = 0.15) -> Objective:
     """Returns the objective of an encoder (Devlin et al. 2019, BERT, section 3.1, task 1).
 
     In each text ``mask_fraction`` of the tokens between ``start`` and ``end`` are chosen, rounded to whole tokens but
-    at least one: of these 80 % are hidden, 10 % are replaced by any other id of the vocabulary and 10 % stay as they
-    are; all are to be predicted. ``start``, ``end`` and padding are never chosen. The draws come from the keys of the
-    examples; without keys, as in evaluations, from the text itself, so that a text is always asked the same.
+    at least one: of these 80 % are hidden, 10 % are replaced by an id drawn from all but ``start`` and ``end``, which
+    may be their own, and 10 % stay as they are; all are to be predicted. ``start``, ``end`` and padding are never
+    chosen. The draws come from the keys of the examples; without keys, as in evaluations, from the text itself, so that
+    a text is always asked the same.
 
     **The mask is the id of** ``start``. A vocabulary of captions has no id of its own for it, and ``start`` stands
     nowhere but at the first place, so that inside a text it can mean nothing else; the position tells the two apart.
@@ -28,14 +29,16 @@ def masked_token(text: TextModel, *, mask_fraction: float = 0.15) -> Objective:
     metrics.
 
     Args:
-      text: a text model that is not causal; with ``mask_padding=True`` what follows ``end`` says nothing.
+      text: a text model that is not causal and has ``mask_padding=True``, so that what follows ``end`` says nothing.
       mask_fraction: share of the tokens that are chosen, in (0, 1].
 
     Raises:
-      ValueError: the model sees one side only, or ``mask_fraction`` is out of range.
+      ValueError: the model sees one side only, or padding, or ``mask_fraction`` is out of range.
     """
     if text.causal:
         raise ValueError("masked_token looks to both sides; its text model needs causal=False")
+    if not getattr(text.module, "mask_padding", True):
+        raise ValueError("masked_token must not read padding as words; its text model needs mask_padding=True")
     if not 0.0 < mask_fraction <= 1.0:
         raise ValueError(f"mask_fraction must be in (0, 1], got {mask_fraction}")
 
