@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", help="with --weights: data set, such as imagenet2012 or folder:PATH")
     parser.add_argument("--data_dir", help="with --weights: folder of prepared TFDS data sets")
     parser.add_argument("--label", help="with --weights: the feature that is the label")
+    parser.add_argument("--tokenizer", metavar="FILE", help="with --weights: of a pair that was converted without one")
     parser.add_argument(
         "--evaluator",
         nargs="+",
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("give either --workdir, or --weights and --data")
     if args.workdir and args.batch_size is not None and not args.evaluator:
         raise UserError("--batch_size: of a run it goes with --evaluator; the config's own evaluators have theirs")
+    if args.workdir and args.tokenizer:
+        raise UserError("--tokenizer goes with --weights; a run has the tokenizer that it was trained with")
     program.prepare_jax()
     result = of_run(args) if args.workdir else of_weights(args)
     program.finish(result, as_json=args.json)
@@ -67,6 +70,7 @@ def of_run(args: Namespace) -> dict:
         return fitted
     from vision.config.calling import call
     from vision.config.loading import plain
+    from vision.data.tokenizer import Tokenizer
     from vision.training.assemble import assemble
     from vision.training.checkpoint import open_existing, pick_step
     from vision.training.evaluators import make_evaluators
@@ -91,7 +95,8 @@ def of_run(args: Namespace) -> dict:
         config = resolve({**config, "evals": sections_of(args), "checkpoint": {}, "early_stopping": None})
     if not config["evals"]:
         raise UserError(f"{args.workdir} was trained without evaluations: its config.evals is empty; give --evaluator")
-    experiment = assemble(config)
+    words = Tokenizer.from_json(saved["tokenizer"]) if saved.get("tokenizer") else None
+    experiment = assemble(config, tokenizer=words)
     state, _ = checkpoints.restore(experiment.abstract_state, step)
     files = files_of(args.workdir, step, saved, config, _note)
     result: dict = {"workdir": str(Path(args.workdir)), "step": step}
@@ -117,6 +122,7 @@ def of_weights(args: Namespace) -> dict:
         data_dir=args.data_dir,
         label=args.label,
         evaluators=sections_of(args),
+        tokenizer=args.tokenizer,
         batch_size=args.batch_size or 64,
         note=_note,
     )

@@ -12,11 +12,12 @@ from vision.data.pipeline import make_pipeline
 from vision.data.prepare import make_prepare
 from vision.data.source import ArraySource
 from vision.data.sources import Opener
+from vision.errors import UserError
 from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet
 from vision.interop.preprocessing import Preprocessing
 from vision.objectives import OBJECTIVES
-from vision.training.pretrained import Pretrained, evaluate
+from vision.training.pretrained import PROTOCOLS, Pretrained, _by_default, evaluate
 from vision.training.sharding import batch_sharding
 from vision.training.state import TrainState
 
@@ -88,6 +89,12 @@ def test_sets_with_a_protocol_of_their_own_are_evaluated_by_it(monkeypatch):
     assert (name, adversarial["classes"], adversarial["images"]) == ("any_label", 3, 37)
     name, real = values("imagenet2012_real")
     assert (name, real["classes"], real["images"]) == ("any_label", 8, SEVERAL.any(axis=1).sum())
+    assert _by_default({"name": "zero_shot"}, PROTOCOLS["imagenet_r"], pretrained, 16)["among"] == "present"
+    asked = {"evaluators": {"words": {"name": "zero_shot"}}, "batch_size": 16, "note": lambda text: None}
+    with pytest.raises(UserError, match="one label of each image, imagenet2012_real has several: give --label"):
+        evaluate(pretrained, "imagenet2012_real", **asked)
+    with pytest.raises(UserError, match="--tokenizer: linear has no text tower"):
+        evaluate(pretrained, "imagenet_a", tokenizer="clip.json", **asked)
     assert ("imagenet2012_real", "real_label") in opened
     name, plain = values("imagenet_v2")
     assert name == "classification"

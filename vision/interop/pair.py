@@ -86,7 +86,11 @@ def pair_of(
             f"{source} holds no pair of an image tower and a text tower{what}; take a run of objective=contrast, or "
             "convert a CLIP: python -m tools.convert_weights FILE --to clip/ViT-B32"
         )
-    taken = _pair_arrays(arrays, average=average, note=note)
+    of_collections = "extra/collections/"
+    taken = parameters(arrays, average=average, note=note)
+    taken |= {
+        path.removeprefix(of_collections): array for path, array in arrays.items() if path.startswith(of_collections)
+    }
     table, places = (taken.get(f"params/text/{name}_embedding") for name in ("token", "position"))
     if table is None or places is None:
         raise UserError(f"{source} has no text tower among its arrays, though it speaks of {text['name']}")
@@ -143,15 +147,24 @@ def abstract_pair(
     return params, collections
 
 
-def _pair_arrays(
-    arrays: Mapping[str, np.ndarray], *, average: bool, note: Callable[[str], None]
+def parameters(
+    arrays: Mapping[str, np.ndarray],
+    *,
+    under: str = "params/",
+    average: bool = True,
+    note: Callable[[str], None],
 ) -> dict[str, np.ndarray]:
-    """Returns parameters of both towers, averaged where there is an average, and collections, by path."""
-    own, ema, collections = "params/", "extra/ema/", "extra/collections/"
-    taken = {path: array for path, array in arrays.items() if path.startswith(own)}
-    averaged = {path: arrays.get(ema + path.removeprefix(own)) for path in taken}
+    """Returns the parameters of a checkpoint by path: their moving averages where there are such of all of them.
+
+    Args:
+      arrays: by the checkpoint's paths.
+      under: what the paths of the wanted ones begin with.
+      average: whether averages are taken at all.
+      note: told that they are.
+    """
+    taken = {path: array for path, array in arrays.items() if path.startswith(under)}
+    averaged = {path: arrays.get("extra/ema/" + path.removeprefix("params/")) for path in taken}
     if average and taken and all(each is not None for each in averaged.values()):
         note("taken: the moving average of the parameters, which evaluations use too")
         taken = {path: np.asarray(averaged[path]).astype(array.dtype) for path, array in taken.items()}
-    others = {path.removeprefix(collections): each for path, each in arrays.items() if path.startswith(collections)}
-    return taken | others
+    return taken

@@ -14,6 +14,7 @@ from vision import models
 from vision.config.calling import call, lookup
 from vision.config.loading import plain
 from vision.data.inputs import open_inputs
+from vision.data.source import has_several_labels
 from vision.data.tokenizer import Tokenizer
 from vision.errors import UserError
 from vision.evaluation import EVALUATORS
@@ -31,6 +32,7 @@ from vision.objectives.classify import classify
 from vision.objectives.contrast import contrast
 from vision.training import sharding
 from vision.training.checkpoint import load_arrays
+from vision.training.saved_tokenizer import tokenizer_of
 from vision.training.schema import eval_section, own, resolve
 from vision.training.state import TrainState
 
@@ -152,6 +154,7 @@ def evaluate(
     data_dir: str | None = None,
     label: str | None = None,
     evaluators: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    tokenizer: str | Path | None = None,
     batch_size: int = 64,
     note: Note,
 ) -> dict[str, dict[str, float]]:
@@ -163,18 +166,20 @@ def evaluate(
       split: of the data; None for the held-out one.
       data_dir: folder of prepared TFDS data sets.
       label: the feature that is the label; by default that of the set's own protocol, see :data:`PROTOCOLS`.
-      evaluators: sections as in ``config.evals``; by default ``classification``, or ``any_label`` where the protocol
-        asks for it.
+      evaluators: sections as in ``config.evals``; by default ``zero_shot`` of a pair, else ``classification``, or
+        ``any_label`` where the protocol asks for it.
+      tokenizer: a file of it, for a pair that has none.
       batch_size: images at a time.
       note: told what people should know.
 
     Raises:
-      UserError: the data are not there, or have other classes than the model.
+      UserError: the data are not there, have other classes than the model, or several labels where one is needed; or
+        the tokenizer is not of the model.
     """
     protocol = PROTOCOLS.get(data.split("/")[0].split(":")[0], {})
     pair = pretrained.pair
-    tokenizer = None if pair is None or pair.tokenizer is None else Tokenizer.from_json(pair.tokenizer)
-    usual = "any_label" if protocol else "classification" if pair is None else "zero_shot"
+    words = _words(pretrained, tokenizer)
+    usual = "zero_shot" if pair is not None else "any_label" if protocol else "classification"
     sections = {
         name: _by_default(section, protocol, pretrained, batch_size)
         for name, section in (evaluators or {usual: {"name": usual}}).items()
@@ -194,7 +199,7 @@ def evaluate(
                 "interpolation": expected.filter,
                 "mean": expected.mean,
                 "std": expected.std,
-                "tokens": None if tokenizer is None or pair is None else {"length": pair.text.length},
+                "tokens": None if words is None or pair is None else {"length": pair.text.length},
             },
             "model": {"name": "linear"},  # no model of this config is built
             "objective": {"name": "classify"},
@@ -206,7 +211,7 @@ def evaluate(
     )
     mesh = call(sharding.make_mesh, config["mesh"], "config.mesh")
     sharding.check_batch(batch_size, mesh, 1, where="--batch_size")
-    inputs = open_inputs({**config, "data": {**config["data"], "split": split}}, tokenizer=tokenizer)
+    inputs = open_inputs({**config, "data": {**config["data"], "split": split}}, tokenizer=words)
     note(
         f"{pretrained.name} on {len(inputs.source):,} images of {data}: {height}x{width}, mean {expected.mean}, "
         f"std {expected.std}, crop ratio {expected.crop_ratio:g}, {expected.interpolation} ({expected.source})"
@@ -226,7 +231,7 @@ def evaluate(
     supplied = {
         "open_split": lambda other: opened(config["data"]["split"] if other is None else other),
         "features": Features(objective, outputs=outputs),
-        "tokenizer": tokenizer,
+        "tokenizer": words,
         "token_length": None if pair is None else pair.text.length,
     }
     made: dict[str, Evaluator] = {}
@@ -234,6 +239,11 @@ def evaluate(
     for name, section in config["evals"].items():
         function = EVALUATORS[section["name"]]
         asked = {key: value for key, value in supplied.items() if key in signature(function).parameters}
+        if section["name"] == "zero_shot" and has_several_labels(inputs.source):
+            raise UserError(
+                f"zero_shot asks for one label of each image, {data} has several: give --label with a feature of one, "
+                "such as original_label of imagenet2012_real"
+            )
         classes = pretrained.model.module.num_classes
         if "features" not in asked and inputs.source.num_classes != classes:
             raise UserError(f"{pretrained.name} tells {classes} classes apart, {data} has {inputs.source.num_classes}")
@@ -256,11 +266,23 @@ def _by_default(
 ) -> dict[str, Any]:
     """A section with what the data's protocol and the weights say of its evaluator."""
     known: dict[str, Any] = {}
-    if section["name"] == "any_label" and "among" in protocol:
+    if section["name"] in ("any_label", "zero_shot") and "among" in protocol:
         known = {"among": protocol["among"]}
     if section["name"] == "classification":
         known = {"loss": pretrained.loss}
     return {**known, **section, "batch_size": batch_size}
+
+
+def _words(pretrained: Pretrained, file: str | Path | None) -> Tokenizer | None:
+    """The tokenizer of a pair, None where there is none."""
+    if pretrained.pair is None:
+        if file is not None:
+            raise UserError(f"--tokenizer: {pretrained.name} has no text tower that would read its tokens")
+        return None
+    if file is None and not pretrained.pair.tokenizer:
+        return None
+    size = pretrained.pair.text.vocab_size
+    return tokenizer_of(pretrained.name, pretrained.pair.tokenizer, file, vocab_size=size)
 
 
 def _shape_of_run(metadata: Mapping[str, Any]) -> ImageShape:

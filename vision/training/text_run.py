@@ -1,26 +1,26 @@
 """The text model of a run or of a converted pair, with its weights and the tokenizer it was trained with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from vision import models
 from vision.config.loading import plain
-from vision.data.tokenizer import Tokenizer, load
+from vision.data.tokenizer import Tokenizer
 from vision.errors import UserError
 from vision.interop.fit import fit
+from vision.interop.pair import parameters
 from vision.interop.trees import flat, nested
 from vision.models.interface import Variables
 from vision.models.precision import FLOAT32
 from vision.models.text_interface import TextModel
 from vision.objectives import OF_WORDS
 from vision.training.checkpoint import load_arrays
+from vision.training.saved_tokenizer import tokenizer_of
 
-# The moving average, where there is one, as evaluations take it too.
-_PLACES = ("extra/ema/text/", "params/text/")
+_TEXT = "params/text/"
 
 
 class TextRun(NamedTuple):
@@ -70,7 +70,8 @@ def load_text(
         section = config["model"]
     if "name" not in section:
         raise UserError(f"{workdir} has no text model; runs of contrast, next_token and masked_token have one")
-    found = _text_arrays(arrays, note)
+    of_text = parameters(arrays, under=_TEXT, note=note)
+    found = {f"params/{path.removeprefix(_TEXT)}": array for path, array in of_text.items()}
     table, places = (found.get(f"params/{name}_embedding") for name in ("token", "position"))
     if table is None or places is None:
         raise UserError(f"{workdir} has no text model among its arrays, though it speaks of {section['name']}")
@@ -84,25 +85,5 @@ def load_text(
     model = models.build_text(**section, **sizes, precision=precision)
     wanted = flat(jax.eval_shape(model.init, jax.random.key(0)), {})
     params, _ = nested(fit(found, wanted, source=f"{workdir} ({section['name']})").arrays)
-    words = _tokenizer(workdir, metadata, tokenizer)
-    if words.vocab_size != model.vocab_size:
-        raise UserError(
-            f"the tokenizer has {words.vocab_size:,} ids, the model {model.vocab_size:,}; give its own: --tokenizer"
-        )
+    words = tokenizer_of(workdir, metadata.get("tokenizer"), tokenizer, vocab_size=model.vocab_size)
     return TextRun(model, params, words, section["name"], objective, taken)
-
-
-def _tokenizer(workdir: str, metadata: Mapping[str, Any], file: Path | None) -> Tokenizer:
-    if file is not None:
-        return load(file)
-    if metadata.get("tokenizer"):
-        return Tokenizer.from_json(metadata["tokenizer"])
-    raise UserError(f"{workdir} has no tokenizer; give the file of the one that it was trained with: --tokenizer")
-
-
-def _text_arrays(arrays: Mapping[str, np.ndarray], note: Callable[[str], None]) -> dict[str, np.ndarray]:
-    """The text model's arrays of a checkpoint, by paths that begin with ``params/``."""
-    prefix = next((each for each in _PLACES if any(path.startswith(each) for path in arrays)), _PLACES[-1])
-    if prefix != _PLACES[-1]:
-        note("taken: the moving average of the parameters, which evaluations use too")
-    return {f"params/{path.removeprefix(prefix)}": array for path, array in arrays.items() if path.startswith(prefix)}

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from scipy.special import expit, softmax
 
 from vision.data.host import HostPart
-from vision.data.tokenizer import Tokenizer, load
+from vision.data.tokenizer import Tokenizer
 from vision.errors import UserError
 from vision.evaluation.prompt_templates import prompts
 from vision.evaluation.text_embeddings import IMAGES, class_embeddings, text_embedder
@@ -20,6 +20,7 @@ from vision.interop.preprocessing import Preprocessing
 from vision.objectives.contrast import contrast
 from vision.training.checkpoint import load_arrays
 from vision.training.predict import Prediction, decoded_batches
+from vision.training.saved_tokenizer import tokenizer_of
 from vision.training.state import TrainState
 
 
@@ -88,7 +89,7 @@ def open_images_and_words(
         raise UserError(f"{workdir} is no folder of a run or a conversion: it has no checkpoints")
     _, arrays, metadata = load_arrays(str(workdir), step)
     pair = pair_of(arrays, metadata, source=str(workdir), note=note)
-    words = _tokenizer(workdir, pair.tokenizer, tokenizer, pair.text.vocab_size)
+    words = tokenizer_of(workdir, pair.tokenizer, tokenizer, vocab_size=pair.text.vocab_size)
     expected = pair.preprocessing
     if expected is None:
         raise UserError(f"{workdir} does not say what its model expects of images")
@@ -197,12 +198,3 @@ def sentences_cut(model: ImagesAndWords, labels: Sequence[str], templates: Seque
     told = [sentence for label in labels for sentence in prompts(templates, label)]
     longer = model.tokenizer.encode(told, length=model.length + 1)
     return [sentence for sentence, ids in zip(told, longer, strict=True) if ids[-1] != 0]
-
-
-def _tokenizer(workdir: str | Path, saved: str | None, file: Path | None, size: int) -> Tokenizer:
-    if file is None and not saved:
-        raise UserError(f"{workdir} has no tokenizer; give the file of the one that it was trained with: --tokenizer")
-    words = Tokenizer.from_json(saved or "") if file is None else load(file)
-    if words.vocab_size != size:
-        raise UserError(f"the tokenizer has {words.vocab_size:,} ids, the model {size:,}; give its own: --tokenizer")
-    return words
