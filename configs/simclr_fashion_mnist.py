@@ -2,9 +2,9 @@
 
 Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/simclr_fashion_mnist.py
 (FOLDER holds the prepared data set, `fashion_mnist/3.0.1` below it.)
-Expected: the accuracy is not measured yet. A larger network, of width 128 and depth 4, took 0.55 s a step on two cores
-shared with other programs, so the 1,406 steps take 13 minutes at most. The network is that of
-`configs/dino_fashion_mnist.py:quick`, whose accuracies of nearest neighbours stand beside this one's.
+Expected: weighted kNN (k = 20) on the test images 0.684 untrained and 0.804 at the end (mean of 3 seeds, see
+docs/results.md), in about fifteen minutes on one core. The network is that of `configs/dino_fashion_mnist.py:quick`,
+which ends at 0.793.
 """
 
 from ml_collections import ConfigDict
