@@ -178,7 +178,7 @@ def test_effective_rank_is_the_same_with_fewer_rows_than_width():
 
 def values_of(target, loss):
     meters = {name: float(total) for name, (total, _) in prototype_meters(target, jnp.float32(loss)).items()}
-    return {**meters, "distillation_loss": loss}
+    return {**meters, "distillation_loss": loss, "effective_rank": 9.0}
 
 
 def test_warnings_name_both_kinds_of_collapse_and_no_other_state():
@@ -194,3 +194,5 @@ def test_warnings_name_both_kinds_of_collapse_and_no_other_state():
     healthy = values_of(jax.nn.one_hot(jnp.arange(16).reshape(8, 2), k), 3.0)
     assert prototype_warning(healthy, num_prototypes=k) is None
     assert healthy["prototype_usage"] == pytest.approx(16 / k, rel=1e-5)
+    line = {**healthy, "effective_rank": 1.19}
+    assert "effective rank of 1.19, images differ along one direction" in prototype_warning(line, num_prototypes=k)

@@ -15,6 +15,7 @@ from vision.models.projection import unit
 from vision.objectives.base import Metrics
 
 _NEAR = 1e-3
+_ONE_DIRECTION = 1.5  # effective rank below which features differ along a line
 _TOLD_APART = 1e-2  # share of ln K below which images are not told apart
 
 
@@ -60,10 +61,12 @@ def prototype_warning(values: Mapping[str, float], *, num_prototypes: int) -> st
     """Returns what is wrong where the meters of self-distillation show a collapse, None where they do not.
 
     ``ln(K usage) - teacher_entropy`` is the mutual information of images and prototypes: 0 where the teacher says the
-    same of every image, be it one prototype, all of them, or any one distribution in between.
+    same of every image, be it one prototype, all of them, or any one distribution in between. An effective rank near 1
+    is the collapse that comes before: features differ along one direction only.
 
     Args:
-      values: means of the metrics, with ``distillation_loss`` and those of :func:`prototype_meters`.
+      values: means of the metrics, with ``distillation_loss``, ``effective_rank`` and those of
+        :func:`prototype_meters`.
       num_prototypes: K.
     """
     uniform = math.log(num_prototypes)
@@ -77,6 +80,11 @@ def prototype_warning(values: Mapping[str, float], *, num_prototypes: int) -> st
         return (
             "collapse: the teacher says the same of all images; centre and sharpen it (a temperature well below the "
             "student's), or take Sinkhorn-Knopp"
+        )
+    if values["effective_rank"] < _ONE_DIRECTION:
+        return (
+            f"collapse: the features have an effective rank of {values['effective_rank']:.2f}, images differ along one "
+            "direction only; centre the teacher, or take Sinkhorn-Knopp and KoLeo"
         )
     return None
 
