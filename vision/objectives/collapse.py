@@ -83,8 +83,8 @@ def prototype_warning(values: Mapping[str, float], *, num_prototypes: int) -> st
         )
     if values["effective_rank"] < _ONE_DIRECTION:
         return (
-            f"collapse: the features have an effective rank of {values['effective_rank']:.2f}, images differ along one "
-            "direction only; centre the teacher, or take Sinkhorn-Knopp and KoLeo"
+            "collapse: the features have an effective rank near 1, images differ along one direction only; centre the "
+            "teacher, or take Sinkhorn-Knopp and KoLeo"
         )
     return None
 
