@@ -243,13 +243,17 @@ def test_captions_are_learned_and_shuffled_ones_are_not(tmp_path):
     found = {}
     for shuffled in (False, True):
         tokens = {"vocab_size": 530, "length": LENGTH, "shuffled": shuffled}
-        more = {"data": {"name": "arrays", "tokens": tokens}, "duration": {"steps": 120}}
-        objective = {"name": "contrast", "embed_dim": 12}
         evals = {"zero_shot": {"name": "zero_shot", "split": "train", "batch_size": 8, "class_names": COLORS}}
         evals["zero_shot"]["templates"] = ("a {} picture",)
-        summary = train(
-            config(**more, objective=objective, evals=evals), tmp_path / str(shuffled), sources=captioned(128)
-        )
+        more = {
+            "data": {"name": "arrays", "tokens": tokens, "mean": (0.4,), "std": (0.2,)},
+            "model": {"name": "mlp/128", "hidden_sizes": (32,)},
+            "text": {"name": "text/small", **SMALL},
+            "optimizer": {"name": "adamw", "learning_rate": 3e-3},
+            "batch_size": 16,
+            "duration": {"steps": 300},
+        }
+        summary = train(config(**more, evals=evals), tmp_path / str(shuffled), sources=captioned(128))
         found[shuffled] = summary["zero_shot"]["accuracy"]
     assert found[False] > 0.9
     assert found[True] < 0.6

@@ -135,7 +135,7 @@ def test_stopped_half_way_then_run_again(server, tmp_path, number, code, said):
     process = child(tmp_path, PICTURES_PAUSE="60")
     wait_for(process.stderr, "example 0")
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=100)
     assert process.returncode == code
     assert len(errors.splitlines()) == bool(said), errors
     assert said in errors
@@ -163,7 +163,7 @@ def test_stopped_in_the_middle_of_a_download(server, tmp_path):
         assert time.monotonic() < deadline, "the first file never arrived"
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=100)
     server.freed.set()
     server.stuck.clear()
     assert process.returncode == 130
