@@ -111,19 +111,14 @@ def test_scale_and_bias_start_as_published_and_the_scale_is_clamped_after_the_up
         assert float(clip.project({"scale": jnp.float32(given)})["scale"]) == pytest.approx(kept, abs=1e-6)
 
 
-@pytest.mark.parametrize(("loss", "least"), [("softmax", 0.0), ("sigmoid", -math.inf)])
-def test_a_step_brings_the_scale_back(loss, least):
-    """A learning rate so large that the scale would leave its bounds, whichever way it goes."""
-    more = {"objective": {"name": "contrast", "embed_dim": 12, "loss": loss, "max_scale": 15.0}}
-    experiment = assemble(resolve(config(optimizer={"name": "sgd", "learning_rate": 1e4}, **more)), given=captioned())
+def test_a_step_brings_the_scale_back():
+    """A learning rate so large that the scale leaves its bounds, here downwards."""
+    objective = {"name": "contrast", "embed_dim": 12, "max_scale": 15.0}
+    steep = {"name": "sgd", "learning_rate": 1e4}
+    experiment = assemble(resolve(config(optimizer=steep, objective=objective)), given=captioned())
     state = experiment.init(experiment.constants.keys.init)
     state, _ = experiment.step(state, experiment.pipeline.batch(0), experiment.constants)
-    scale = float(state.params["scale"])
-    assert (
-        scale == pytest.approx(math.log(15.0), abs=1e-6)
-        or scale == pytest.approx(least, abs=1e-6)
-        or (least == -math.inf and scale < 0)
-    )
+    assert float(state.params["scale"]) in (0.0, pytest.approx(math.log(15.0), abs=1e-6))
 
 
 def test_embeddings_have_unit_length_whatever_the_number_of_captions():
