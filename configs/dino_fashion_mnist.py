@@ -3,7 +3,7 @@
 Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/dino_fashion_mnist.py:quick
 (or :full; FOLDER holds the prepared data set, `fashion_mnist/3.0.1` below it.)
 Expected: weighted kNN (k = 20) on the test images, untrained and at the end: 0.684 and 0.793 of the ViT, 0.857 and
-0.871 of the convolutional network (means of 3 seeds, see docs/results.md); 16 to 26 minutes on one core with other work.
+0.871 of the convolutional network (means of 3 seeds, see docs/results.md); 16 to 26 minutes on one busy core.
 """
 
 from typing import Any

@@ -3,7 +3,8 @@
 Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/simclr_fashion_mnist.py
 (FOLDER holds the prepared data set, `fashion_mnist/3.0.1` below it.)
 Expected: weighted kNN (k = 20) on the test images 0.684 untrained and 0.804 at the end (mean of 3 seeds, see
-docs/results.md), in about twenty minutes on one core with other work. The network is that of `configs/dino_fashion_mnist.py:quick`,
+docs/results.md), in about twenty minutes on one busy core. The network is that of
+`configs/dino_fashion_mnist.py:quick`,
 which ends at 0.793.
 """
 
