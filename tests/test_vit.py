@@ -244,25 +244,25 @@ def test_the_two_heads_of_a_distilled_network_are_averaged():
 
 
 @pytest.mark.slow
-def test_a_scan_compiles_the_gradient_of_a_large_network_more_than_twice_as_fast():
-    """ViT-L/16 at 224: what the option is for."""
+def test_a_scan_makes_the_gradient_of_a_large_network_a_much_smaller_program():
+    """ViT-L/16 at 224: what the option is for. Counts are asserted, as a clock beside another worker is not evidence."""
     import time
 
-    def seconds(scan):
+    def compile_gradient(scan):
         model = models.build("vit/L16", num_classes=1000, image_shape=(224, 224, 3), scan=scan)
         spec = jax.ShapeDtypeStruct((2, 224, 224, 3), jnp.float32)
         params = jax.eval_shape(lambda key: model.init(key, spec)[0], jax.random.key(0))
         loss = lambda p, x: jnp.mean(model.apply(p, {}, x, keys=None, train=False)[0] ** 2)  # noqa: E731
         began = time.monotonic()
         lowered = jax.jit(jax.grad(loss)).lower(params, spec)
-        lowered.compile({"xla_backend_optimization_level": 3})  # as programs have it
-        return time.monotonic() - began
+        compiled = lowered.compile({"xla_backend_optimization_level": 3})  # as programs have it
+        return compiled.as_text().count("\n"), time.monotonic() - began
 
     cached = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
     try:
-        unrolled, scanned = seconds(False), seconds(True)
+        unrolled, scanned = compile_gradient(False), compile_gradient(True)
     finally:
         jax.config.update("jax_enable_compilation_cache", cached)
-    print(f"gradient of ViT-L/16: {unrolled:.1f} s unrolled, {scanned:.1f} s scanned, {unrolled / scanned:.2f} times")
-    assert unrolled / scanned >= 2.0
+    print("gradient of ViT-L/16, lines of the compiled program and seconds to it:", unrolled, scanned)
+    assert unrolled[0] >= 4 * scanned[0]
