@@ -17,7 +17,7 @@ _PROBED = 1000
 
 @dataclass(frozen=True)
 class HostPart:
-    """Decoding, cropping and resizing to one fixed shape.
+    """Decoding, cropping and resizing to one fixed shape; features of float32 have that shape, and stay as they are.
 
     Attributes:
       size: ``(height, width)`` of the output.
@@ -51,11 +51,15 @@ class HostPart:
         return framing.CROPS[self.crop["name"]](**options)
 
     def __call__(self, image: bytes | np.ndarray, *, visit: int, index: int) -> np.ndarray:
-        """Returns uint8 ``[height, width, channels]``.
+        """Returns uint8 ``[height, width, channels]``; of features float32.
 
         Raises:
-          DecodeError: the image does not decode.
+          DecodeError: the image does not decode, or features have another shape.
         """
+        if isinstance(image, np.ndarray) and is_features(image):
+            if image.shape != self.shape:
+                raise DecodeError(f"features of shape {list(image.shape)}, expected {list(self.shape)}")
+            return image
         uniforms = framing.Uniforms(self.seed, visit, index) if self.draws else _NONE
         if isinstance(image, np.ndarray):
             pixels = _with_channels(image, self.channels)
@@ -88,6 +92,20 @@ def _with_channels(image: np.ndarray, channels: int) -> np.ndarray:
     return ((19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16).astype(np.uint8)[..., None]
 
 
+def dtype_of(source: Source) -> np.dtype:
+    """Returns the type of the images that the host makes of a source: uint8, or float32 where they are features."""
+    try:
+        (example,) = source.read([0])
+    except OSError:  # comes again where it is named
+        return np.dtype(np.uint8)
+    return np.dtype(np.float32 if is_features(example["image"]) else np.uint8)
+
+
+def is_features(image: bytes | np.ndarray) -> bool:
+    """Whether an example's image is no picture, but what a network said of one."""
+    return isinstance(image, np.ndarray) and image.dtype == np.float32
+
+
 class Probe(NamedTuple):
     """What a look at some images told.
 
@@ -96,7 +114,7 @@ class Probe(NamedTuple):
       typical: the median of their shorter sides.
       smallest: height and width, each the smallest seen.
       largest: likewise.
-      channels: 1 where all are grey, else 3.
+      channels: 1 where all are grey, else 3; of features, how many there are.
     """
 
     common: Size | None
@@ -114,11 +132,12 @@ def probe(source: Source) -> Probe:
     """
     positions = np.unique(np.linspace(0, len(source) - 1, min(len(source), _PROBED)).astype(int)).tolist()
     sizes: list[Size] = []
-    grey = True
+    grey, features = True, None
     for image in (source.read([position])[0]["image"] for position in positions):  # one at a time: they may be large
         if isinstance(image, np.ndarray):
             sizes.append((image.shape[0], image.shape[1]))
             grey &= image.shape[2] == 1
+            features = image.shape[2] if is_features(image) else None
             continue
         try:
             sizes.append(image_size(image))
@@ -133,5 +152,5 @@ def probe(source: Source) -> Probe:
         typical=int(np.median([min(size) for size in sizes])),
         smallest=(min(heights), min(widths)),
         largest=(max(heights), max(widths)),
-        channels=1 if grey else 3,
+        channels=features or (1 if grey else 3),
     )

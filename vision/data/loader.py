@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vision.data.decode import DecodeError
-from vision.data.host import HostPart
+from vision.data.host import HostPart, is_features
 from vision.data.order import Order, Rows
 from vision.data.source import Source
 from vision.errors import UserError
@@ -79,7 +79,8 @@ def columns(source: Source, part: HostPart, index: np.ndarray, visit: np.ndarray
         examples = source.read(index.tolist())
     except OSError as error:
         raise UserError(f"{error.filename or source.where(int(index[0]))} cannot be read: {error.strerror}") from error
-    images = np.empty((len(index), *part.shape), np.uint8)
+    kept = any(is_features(example["image"]) for example in examples[:1])
+    images = np.empty((len(index), *part.shape), np.float32 if kept else np.uint8)
     for row, example in enumerate(examples):
         try:
             images[row] = part(example["image"], visit=int(visit[row]), index=int(index[row]))

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vision.data.host import HostPart
+from vision.data.host import HostPart, dtype_of
 from vision.data.loader import Ahead, Chunks, Columns
 from vision.data.materialize import materialize
 from vision.data.order import InOrder, Order, Rows
@@ -58,7 +58,7 @@ class Pipeline:
             (example,) = self.source.read([0])
             entries = {name: np.asarray(example[name]) for name in self.source.fields if name != "image"}
             shapes |= {name: (entry.shape, entry.dtype) for name, entry in entries.items()}
-            shapes["image"] = (self.image_shape, np.dtype(np.uint8))
+            shapes["image"] = (self.image_shape, dtype_of(self.source))
         return {name: jax.ShapeDtypeStruct((size, *shape), dtype) for name, (shape, dtype) in shapes.items()}
 
     def batch(self, step: int) -> Batch:
@@ -185,7 +185,7 @@ def make_pipeline(
 def _bytes_of_an_example(source: Source, part: HostPart) -> int:
     (example,) = source.read([0])
     rest = sum(np.asarray(example[name]).nbytes for name in source.fields if name != "image")
-    return int(np.prod(part.shape)) + rest
+    return int(np.prod(part.shape)) * dtype_of(source).itemsize + rest
 
 
 def _fixed(source: Source, part: HostPart) -> Columns:

@@ -15,9 +15,10 @@ Example = dict[str, Any]
 class Source(Protocol):
     """What the pipeline reads from.
 
-    An example has ``image``, either encoded ``bytes`` or uint8 ``[height, width, channels]``, and may have ``label``
-    (an int32 class, or float32 ``[classes]`` of zeros and ones where one image can have several), ``caption`` (uint8
-    ``[captions, bytes]`` in UTF-8, padded with zeros) with ``num_captions``, and ``target`` (float32 ``[outputs]``).
+    An example has ``image``, either encoded ``bytes`` or uint8 ``[height, width, channels]`` (float32 where they are
+    features and no pixels, see :mod:`vision.data.sources.features`), and may have ``label`` (an int32 class, or float32
+    ``[classes]`` of zeros and ones where one image can have several), ``caption`` (uint8 ``[captions, bytes]`` in
+    UTF-8, padded with zeros) with ``num_captions``, and ``target`` (float32 ``[outputs]``).
     """
 
     @property

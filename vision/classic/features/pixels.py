@@ -1,4 +1,4 @@
-"""Raw pixels as features."""
+"""Raw pixels as features, or features that a network made."""
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -7,7 +7,7 @@ from vision.classic.features.images import check_images, grey_levels
 
 
 class Pixels(TransformerMixin, BaseEstimator):
-    """Pixels divided by 255, one feature each.
+    """Pixels divided by 255, one feature each; float32 are no pixels but features already, and stay as they are.
 
     Args:
       grey: whether colours are first made grey.
@@ -20,11 +20,22 @@ class Pixels(TransformerMixin, BaseEstimator):
 
     def fit(self, x: np.ndarray, y: np.ndarray | None = None):
         """Checks the images; there is nothing to learn."""
-        check_images(x, "pixels")
+        _check(x)
         return self
 
     def transform(self, x: np.ndarray) -> np.ndarray:
-        """Returns float32 ``[n, height * width * channels]`` of uint8 images ``[n, height, width, channels]``."""
-        check_images(x, "pixels")
+        """Returns float32 ``[n, height * width * channels]`` of images ``[n, height, width, channels]``."""
+        _check(x, grey=self.grey)
+        if x.dtype == np.float32:
+            return x.reshape(len(x), -1)
         levels = grey_levels(x) if self.grey else x
         return levels.reshape(len(x), -1) / np.float32(255)
+
+
+def _check(x: np.ndarray, *, grey: bool = False) -> None:
+    """Floats with the channels of a picture are taken for a picture on another scale, and refused as one."""
+    features = x.dtype == np.float32 and x.ndim == 4 and (x.shape[1:3] == (1, 1) or x.shape[3] not in (1, 3))
+    if not features or np.isnan(x).any():
+        check_images(x, "pixels")
+    elif grey:
+        raise ValueError("pixels: grey is for colours, and these are features")
