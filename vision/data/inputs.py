@@ -124,7 +124,7 @@ def open_inputs(config: Config, *, given: Given | None = None, tokenizer: Tokeni
     """
     data = config["data"]
     note = to_stderr if jax.process_index() == 0 else _ignore
-    opener = Opener(data["name"], data["data_dir"], data["label"], data["on_error"], note, given)
+    opener = Opener.of(data, note=note, given=given)
     source = opener(data["split"])
     part = host_part(data, source, seed=config["seed"], note=note)
     source = usable(source, part, data["on_error"], note)

@@ -128,7 +128,7 @@ class RunData(NamedTuple):
           UserError: there are no such data here, or an image does not decode.
         """
         data = self.config["data"]
-        opener = Opener(data["name"], data.get("data_dir"), data.get("label"), data.get("on_error", "error"), self.note)
+        opener = Opener.of(data, note=self.note)
         source = usable(opener(split), self.part, opener.on_error, self.note)
         positions = np.array(_spread(len(source), most))
         arrays = columns(source, self.part, positions, np.zeros_like(positions))

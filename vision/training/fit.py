@@ -27,7 +27,7 @@ from vision.data.host import HostPart
 from vision.data.inputs import host_part
 from vision.data.materialize import materialize, usable
 from vision.data.source import ArraySource, has_several_labels
-from vision.data.sources import Given, Opener, to_stderr
+from vision.data.sources import Given, Opener
 from vision.errors import ConfigError, UserError
 from vision.evaluation.classification import batch_statistics, metrics
 from vision.training import workdir as folder
@@ -176,8 +176,7 @@ def _training_split(config: Config, opener: Opener) -> tuple[HostPart, Split]:
 
 
 def _opener(config: Config, given: Given | None) -> Opener:
-    data = config["data"]
-    return Opener(data["name"], data["data_dir"], data["label"], data["on_error"], to_stderr, given)
+    return Opener.of(config["data"], given=given)
 
 
 def _framed(config: Config) -> dict[str, Any]:

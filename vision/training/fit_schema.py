@@ -44,6 +44,7 @@ def data_section(
     split: str = "train",
     data_dir: str | None = None,
     label: str | None = None,
+    classes: tuple[int | str, ...] | None = None,
     on_error: OnError = "error",
     image_size: int | tuple[int, int] | None = None,
     channels: Literal[1, 3] | None = None,

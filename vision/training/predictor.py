@@ -52,7 +52,7 @@ class Predictor(NamedTuple):
           UserError: there is no such split.
         """
         data = self.config["data"]
-        opener = Opener(data["name"], data["data_dir"], data["label"], data["on_error"], note, given)
+        opener = Opener.of(data, note=note, given=given)
         return materialize(usable(opener(split), self.part, data["on_error"], note), self.part)
 
 
@@ -106,7 +106,7 @@ def open_predictor(
 def _of_fit(path: Path, config: Mapping[str, Any], note: Note, given: Given | None) -> Predictor:
     chain, estimator = persist.load(path / fit.FITTED)
     data = config["data"]
-    opener = Opener(data["name"], data["data_dir"], data["label"], data["on_error"], note, given)
+    opener = Opener.of(data, note=note, given=given)
     source = opener(data["split"])
     part = host_part({**data, "eval_crop": data["crop"]}, source, seed=config["seed"], note=note)
     kind = scores(estimator, chain.transform(np.zeros((1, *part.shape), np.uint8), None), source.num_classes)[1]

@@ -88,6 +88,7 @@ def data_section(
     split: str = "train",
     data_dir: str | None = None,
     label: str | None = None,
+    classes: tuple[int | str, ...] | None = None,
     on_error: OnError = "error",
     image_size: int | tuple[int, int] | None = None,
     eval_image_size: int | tuple[int, int] | None = None,
@@ -114,6 +115,7 @@ def data_section(
       split: such as ``train`` or ``train[:90%]``.
       data_dir: folder of prepared TFDS data sets.
       label: the TFDS feature that is the label, where it is not the usual one.
+      classes: numbers or names of the only classes there are, numbered anew in this order; None for all.
       on_error: what to do about images that cannot be used: stop, or pass over and count.
       image_size: side, or (height, width), that the host brings images to; None for their own, where they share one.
       eval_image_size: likewise in evaluations, where it differs, as views cut from larger images may be smaller.

@@ -11,9 +11,10 @@ import numpy as np
 from vision.data.host import OnError
 from vision.data.source import Source, Subset
 from vision.data.sources import arrays, folder, mixture, table, tar, tfds
+from vision.data.sources.classes import of_classes
 from vision.data.sources.folder import Note, Splits
 from vision.data.sources.splits import TRAIN, held_out, hold_out, positions_of
-from vision.errors import UserError, did_you_mean
+from vision.errors import ConfigError, UserError, did_you_mean
 
 Given = Mapping[str, Source | Mapping[str, np.ndarray]]
 KINDS = ("folder", "captions", "tar", "npz", "mixture")
@@ -36,6 +37,7 @@ class Opener:
       on_error: what a folder, table or shard does about entries that cannot be used.
       note: told what a person should know; the same thing once.
       given: split -> source, or its arrays, for the name ``arrays``.
+      classes: numbers or names of those whose examples are taken, numbered anew in this order; None for all.
     """
 
     name: str
@@ -44,15 +46,29 @@ class Opener:
     on_error: OnError = "error"
     note: Note = to_stderr
     given: Given | None = None
+    classes: tuple[int | str, ...] | None = None
     _read: dict[str, tuple[Source, Splits]] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any], *, note: Note = to_stderr, given: Given | None = None) -> "Opener":
+        """Returns the opener of a ``config.data``; what older configs do not have is as it was then."""
+        known = {key: data[key] for key in ("data_dir", "label", "on_error", "classes") if key in data}
+        return cls(data["name"], **known, note=note, given=given)
 
     def __call__(self, split: str | None) -> Source:
         """Returns a split; None for the held-out one: the first there is of validation, val, valid and test.
 
+        A slice such as ``train[:10%]`` is a part of all examples, of which those of :attr:`classes` are then taken.
+
         Raises:
           UserError: the data are not there, or cannot be used.
         """
-        return self._open(self.name, split)
+        source = self._open(self.name, split)
+        if self.classes is None:
+            return source
+        if isinstance(source, mixture.Mixture):
+            raise ConfigError("config.data.classes: not together with a mixture, whose parts have classes of their own")
+        return of_classes(source, self.classes, f"{self.name}, {split or 'the held-out split'}")
 
     def _open(self, name: str, split: str | None) -> Source:
         kind, colon, rest = name.partition(":")

@@ -1,7 +1,8 @@
 """The test images that all runs are shown: chosen once, corrupted once, then framed as each run expects."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -38,10 +39,12 @@ def test_images(runs: Sequence[Run], split: str | None, examples: int, *, note: 
     """
     first, data = runs[0], runs[0].predictor.config["data"]
     for run in runs[1:]:
-        name = run.predictor.config["data"]["name"]
-        if name != data["name"]:
-            raise UserError(f"runs of different data: {first.workdir} of {data['name']}, {run.workdir} of {name}")
-    opener = Opener(data["name"], data["data_dir"], data["label"], data["on_error"], note)
+        other = run.predictor.config["data"]
+        if (other["name"], other.get("classes")) != (data["name"], data.get("classes")):
+            raise UserError(
+                f"runs of different data: {first.workdir} of {_told(data)}, {run.workdir} of {_told(other)}"
+            )
+    opener = Opener.of(data, note=note)
     parts = [run.predictor.part for run in runs]
     whole = usable(opener(split), parts[0], data["on_error"], note)
     if "label" not in whole.fields or has_several_labels(whole):
@@ -61,6 +64,11 @@ def test_images(runs: Sequence[Run], split: str | None, examples: int, *, note: 
                 f"{run.workdir} tells {classes} classes apart, {data['name']} has {images.num_classes} as it is now"
             )
     return images
+
+
+def _told(data: Mapping[str, Any]) -> str:
+    classes = data.get("classes")
+    return data["name"] if classes is None else f"the classes {', '.join(map(str, classes))} of {data['name']}"
 
 
 def framed(images: np.ndarray, part: HostPart) -> np.ndarray:
