@@ -2,7 +2,7 @@
 
 Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/degradation_cifar10.py:plain20
 (FOLDER holds the prepared data set, `cifar10/3.0.2` below it), likewise `:plain56`, `:resnet20` and `:resnet56`, each
-with a `--workdir` of its own; then `python -m tools.report RUN RUN RUN RUN --out FILE.html` stands them side by side. The
+with a `--workdir` of its own; then `python -m tools.report RUN RUN RUN RUN --out FILE.html` compares them. The
 training error is 1 - accuracy of `fitted`, an evaluation over the training images themselves, without augmentation.
 
 Expected: the training error of `plain56` is higher than that of `plain20`, so what it lacks is no regularisation; that
