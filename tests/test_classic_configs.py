@@ -16,11 +16,12 @@ CONFIGS = sorted(path for path in (REPOSITORY / "configs" / "classic").glob("*.p
 ARGUMENTS = {
     "hog_cifar10": ("svm", "knn"),
     "knn_cifar10": ("1,l2", "5,l2", "10,l2", "1,l1"),
+    "logistic_features": ("features/digits", "runs/vit/features"),
     "patch_kmeans_cifar10": ("1600",),
     "table_fashion_mnist": ("forest", "svm", "boosting", "exact_boosting", "knn", "logistic"),
 }
 SPECS = [f"{path.stem}:{each}" for path in CONFIGS for each in ARGUMENTS.get(path.stem, ("",))]
-SHAPES = {"digits": (8, 8, 1), "cifar10": (32, 32, 3), "fashion_mnist": (28, 28, 1)}
+SHAPES = {"features": (8, 8, 1), "digits": (8, 8, 1), "cifar10": (32, 32, 3), "fashion_mnist": (28, 28, 1)}
 
 
 def loaded(spec):
@@ -37,7 +38,7 @@ def test_resolves(spec):
 @pytest.mark.parametrize("spec", SPECS)
 def test_fits_at_a_tiny_size(spec, tmp_path):
     config = loaded(spec)
-    shape = SHAPES[config["data"]["name"]]
+    shape = SHAPES[config["data"]["name"].partition(":")[0]]
     config["data"] = {"name": "arrays", "split": "train"}
     for section in config["features"]:
         if section["name"] == "patch_kmeans":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vision import program
 from vision.config.loading import load
+from vision.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     program.prepare_jax()
     from vision.analysis import data_report, data_sheets
     from vision.config.calling import call
+    from vision.data.host import dtype_of
     from vision.data.inputs import open_inputs
     from vision.training.processes import start_jax
     from vision.training.schema import resolve
@@ -37,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     mesh = call(make_mesh, resolved["mesh"], "config.mesh")
     check_batch(resolved["batch_size"], mesh, 1)
     inputs = open_inputs(resolved)
+    if dtype_of(inputs.source) == "float32":
+        raise UserError(f"config.data.name: {resolved['data']['name']} has features, of which there are no pictures")
     data = data_report.Look(inputs, inputs.training_pipeline(batch_sharding(mesh)), make_keys(resolved["seed"]).augment)
     result, lines = data_report.inspect(data, batches=args.batches)
     data_sheets.draw_batches(data, out)

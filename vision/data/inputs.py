@@ -185,6 +185,8 @@ def host_part(data: Mapping[str, Any], source: Source, *, seed: int, note: Calla
     """
     for key in ("crop", "eval_crop"):
         call(framing.CROPS[data[key]["name"]], data[key], f"config.data.{key}")
+    if data["name"].startswith("features:"):
+        _check_left_alone(data)
     size, channels = data["image_size"], data["channels"]
     if size is None or channels is None:
         try:
@@ -199,6 +201,18 @@ def host_part(data: Mapping[str, Any], source: Source, *, seed: int, note: Calla
         size = size or found.common
     height, width = size if isinstance(size, tuple) else (size, size)
     return HostPart((height, width), channels, data["crop"], data["decoder"], data["interpolation"], seed)
+
+
+def _check_left_alone(data: Mapping[str, Any]) -> None:
+    """Raises a ConfigError for what is done to pixels, where there are features."""
+    keys = ("image_size", "eval_image_size", "channels", "augment", "views", "mean", "std")
+    asked = [key for key in keys if data.get(key)] + ["crop"] * (data["crop"]["name"] in framing.DRAWS)
+    if asked:
+        cure = " ".join(f"--config.data.{key}={'()' if key == 'augment' else None}" for key in asked if key != "crop")
+        raise ConfigError(
+            f"config.data.{asked[0]}: is for pixels, and {data['name']} has features, which are taken as they are; "
+            + (cure or "leave it out")
+        )
 
 
 def order_of(data: Mapping[str, Any], source: Source, *, batch_size: int, seed: int) -> Order:

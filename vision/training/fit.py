@@ -23,7 +23,7 @@ from vision.classic.scores import scores
 from vision.classic.size import parameter_count
 from vision.config.calling import call
 from vision.config.loading import plain
-from vision.data.host import HostPart
+from vision.data.host import HostPart, dtype_of
 from vision.data.inputs import host_part
 from vision.data.materialize import materialize, usable
 from vision.data.source import ArraySource, has_several_labels
@@ -46,7 +46,7 @@ class Split(NamedTuple):
 
     @property
     def images(self) -> np.ndarray:
-        """uint8 ``[n, height, width, channels]``."""
+        """uint8 ``[n, height, width, channels]``, or features of float32."""
         return self.source.arrays["image"]
 
     @property
@@ -157,7 +157,8 @@ def open_split(config: Config, opener: Opener, part: HostPart, split: str | None
     source = usable(opener(split), part, config["data"]["on_error"], opener.note)
     if "label" not in source.fields or has_several_labels(source):
         raise ConfigError(f"config.data: {config['data']['name']}, {what}: estimators need one label for each image")
-    needed, limit = len(source) * math.prod(part.shape) / 2**30, config["limits"]["memory_gib"]
+    size = math.prod(part.shape) * dtype_of(source).itemsize
+    needed, limit = len(source) * size / 2**30, config["limits"]["memory_gib"]
     if needed > limit:
         raise cost.TooCostly(
             f"config.data: {what}: {len(source):,} images of {'x'.join(map(str, part.shape))} take {needed:.3g} GiB of "

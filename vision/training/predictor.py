@@ -13,9 +13,10 @@ from vision.classic.scores import scores
 from vision.classic.size import parameter_count
 from vision.config.calling import call
 from vision.config.loading import plain
-from vision.data.host import HostPart
+from vision.data.host import HostPart, dtype_of
 from vision.data.inputs import host_part
 from vision.data.materialize import materialize, usable
+from vision.data.prepare import normalize
 from vision.data.source import ArraySource
 from vision.data.sources import Given, Opener
 from vision.errors import UserError
@@ -31,7 +32,8 @@ class Predictor(NamedTuple):
 
     Attributes:
       name: of the model or the estimator.
-      scores: uint8 images ``[n, height, width, channels]`` to float ``[n, classes]``, the larger the likelier.
+      scores: images ``[n, height, width, channels]``, uint8 or features of float32, to float ``[n, classes]``, the
+        larger the likelier.
       kind: of the scores: ``logits``, ``probability``, ``margin`` or ``votes``.
       part: what brings an image to the shape that ``scores`` takes.
       config: of the run, resolved.
@@ -83,18 +85,17 @@ def open_predictor(
         raise UserError(f"{workdir}: {pretrained.name} has no head, so it gives no scores")
     height, width, channels = pretrained.image_shape
     part = HostPart((height, width), channels, expected.crop, expected.decoder, expected.filter)
-    mean, std = (np.asarray(value, np.float32) for value in (expected.mean, expected.std))
 
     @jax.jit
     def logits_of(params, collections, pixels):
-        images = (pixels.astype(jnp.float32) / 255 - mean) / std
+        images = normalize(pixels, expected.mean, expected.std)
         return model.apply(params, collections, images, keys=None, train=False)[0].astype(jnp.float32)
 
     def scores_of(images: np.ndarray) -> np.ndarray:
         parts = []
         for start in range(0, len(images), batch_size):
             chunk = images[start : start + batch_size]
-            filled = np.zeros((batch_size, *chunk.shape[1:]), np.uint8)
+            filled = np.zeros((batch_size, *chunk.shape[1:]), chunk.dtype)
             filled[: len(chunk)] = chunk
             parts.append(np.asarray(logits_of(pretrained.params, pretrained.collections, filled))[: len(chunk)])
         return np.concatenate(parts)
@@ -109,7 +110,7 @@ def _of_fit(path: Path, config: Mapping[str, Any], note: Note, given: Given | No
     opener = Opener.of(data, note=note, given=given)
     source = opener(data["split"])
     part = host_part({**data, "eval_crop": data["crop"]}, source, seed=config["seed"], note=note)
-    kind = scores(estimator, chain.transform(np.zeros((1, *part.shape), np.uint8), None), source.num_classes)[1]
+    kind = scores(estimator, chain.transform(np.zeros((1, *part.shape), dtype_of(source)), None), source.num_classes)[1]
 
     def scores_of(images: np.ndarray) -> np.ndarray:
         x = call(chain.transform, {}, "config.features", images=images, fingerprint=None)

@@ -37,6 +37,7 @@ from vision.training.schema import eval_section, own, resolve
 from vision.training.state import TrainState
 
 Note = Callable[[str], None]
+FEATURES = "features:"  # begins the name of data that nothing is done to
 # How the authors of these sets evaluate: which label counts, and which classes compete.
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "imagenet2012_real": {"label": "real_label"},
@@ -176,6 +177,41 @@ def evaluate(
       UserError: the data are not there, have other classes than the model, or several labels where one is needed; or
         the tokenizer is not of the model.
     """
+    made, state = evaluators_on(
+        pretrained,
+        data,
+        split=split,
+        data_dir=data_dir,
+        label=label,
+        evaluators=evaluators,
+        tokenizer=tokenizer,
+        batch_size=batch_size,
+        note=note,
+    )
+    result: dict[str, dict[str, float]] = {}
+    for name, evaluator in made.items():
+        values = dict(evaluator.run(state))
+        result[name] = {metric: value for metric, value in values.items() if not isinstance(value, np.ndarray)}
+    return result
+
+
+def evaluators_on(
+    pretrained: Pretrained,
+    data: str,
+    *,
+    split: str | None = None,
+    data_dir: str | None = None,
+    label: str | None = None,
+    evaluators: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    tokenizer: str | Path | None = None,
+    batch_size: int = 64,
+    note: Note,
+    **selection: Any,
+) -> tuple[dict[str, Evaluator], TrainState]:
+    """Returns the evaluators of :func:`evaluate`, compiled once for all weights of this model, and its own state.
+
+    ``selection`` is more of the data's section, such as the classes that a run learned.
+    """
     protocol = PROTOCOLS.get(data.split("/")[0].split(":")[0], {})
     pair = pretrained.pair
     words = _words(pretrained, tokenizer)
@@ -186,36 +222,28 @@ def evaluate(
     }
     height, width, channels = pretrained.image_shape
     expected = pretrained.preprocessing
-    config = resolve(
+    config = config_on(
+        pretrained,
         {
-            "data": {
-                "name": data,
-                "data_dir": data_dir,
-                "label": label or protocol.get("label"),
-                "image_size": (height, width),
-                "channels": channels,
-                "eval_crop": expected.crop,
-                "decoder": expected.decoder,
-                "interpolation": expected.filter,
-                "mean": expected.mean,
-                "std": expected.std,
-                "tokens": None if words is None or pair is None else {"length": pair.text.length},
-            },
-            "model": {"name": "linear"},  # no model of this config is built
-            "objective": {"name": "classify"},
-            "optimizer": {"name": "sgd", "learning_rate": 0.0},
-            "duration": {"steps": 1},
-            "batch_size": batch_size,
-            "evals": sections,
-        }
+            "name": data,
+            "data_dir": data_dir,
+            "label": label or protocol.get("label"),
+            "tokens": None if words is None or pair is None else {"length": pair.text.length},
+            **selection,
+        },
+        batch_size=batch_size,
+        evals=sections,
     )
     mesh = call(sharding.make_mesh, config["mesh"], "config.mesh")
     sharding.check_batch(batch_size, mesh, 1, where="--batch_size")
     inputs = open_inputs({**config, "data": {**config["data"], "split": split}}, tokenizer=words)
-    note(
-        f"{pretrained.name} on {len(inputs.source):,} images of {data}: {height}x{width}, mean {expected.mean}, "
-        f"std {expected.std}, crop ratio {expected.crop_ratio:g}, {expected.interpolation} ({expected.source})"
+    prepared = (
+        f"{height}x{width}, mean {expected.mean}, std {expected.std}, crop ratio {expected.crop_ratio:g}, "
+        f"{expected.interpolation} ({expected.source})"
     )
+    if data.startswith(FEATURES):
+        prepared = "features, as they are"
+    note(f"{pretrained.name} on {len(inputs.source):,} images of {data}: {prepared}")
     objective, state = pretrained.learner()
     state = jax.device_put(state, sharding.replicated(mesh))
     image = jax.ShapeDtypeStruct((1, height, width, channels), np.float32)
@@ -235,7 +263,6 @@ def evaluate(
         "token_length": None if pair is None else pair.text.length,
     }
     made: dict[str, Evaluator] = {}
-    result: dict[str, dict[str, float]] = {}
     for name, section in config["evals"].items():
         function = EVALUATORS[section["name"]]
         asked = {key: value for key, value in supplied.items() if key in signature(function).parameters}
@@ -255,10 +282,51 @@ def evaluate(
             objective=objective,
             **asked,
         )
-    for name, evaluator in made.items():
-        values = dict(evaluator.run(state))
-        result[name] = {metric: value for metric, value in values.items() if not isinstance(value, np.ndarray)}
-    return result
+    return made, state
+
+
+def config_on(
+    pretrained: Pretrained,
+    data: Mapping[str, Any],
+    *,
+    batch_size: int,
+    evals: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Returns a complete config whose data are prepared as a model's weights expect; no model of it is built.
+
+    Args:
+      pretrained: the model.
+      data: the section of the config, without what is done to images.
+      batch_size: images at a time.
+      evals: sections of evaluators.
+
+    Raises:
+      ConfigError: the sections are wrong.
+    """
+    height, width, channels = pretrained.image_shape
+    expected = pretrained.preprocessing
+    prepared = {
+        "image_size": (height, width),
+        "channels": channels,
+        "eval_crop": expected.crop,
+        "decoder": expected.decoder,
+        "interpolation": expected.filter,
+        "mean": expected.mean,
+        "std": expected.std,
+    }
+    if data["name"].startswith(FEATURES):
+        prepared = {}
+    return resolve(
+        {
+            "data": {**prepared, **data},
+            "model": {"name": "linear"},
+            "objective": {"name": "classify"},
+            "optimizer": {"name": "sgd", "learning_rate": 0.0},
+            "duration": {"steps": 1},
+            "batch_size": batch_size,
+            "evals": evals,
+        }
+    )
 
 
 def _by_default(

@@ -10,14 +10,14 @@ import numpy as np
 
 from vision.data.host import OnError
 from vision.data.source import Source, Subset
-from vision.data.sources import arrays, folder, mixture, table, tar, tfds
+from vision.data.sources import arrays, features, folder, mixture, table, tar, tfds
 from vision.data.sources.classes import of_classes
 from vision.data.sources.folder import Note, Splits
 from vision.data.sources.splits import TRAIN, held_out, hold_out, positions_of
 from vision.errors import ConfigError, UserError, did_you_mean
 
 Given = Mapping[str, Source | Mapping[str, np.ndarray]]
-KINDS = ("folder", "captions", "tar", "npz", "mixture")
+KINDS = ("folder", "captions", "tar", "npz", "features", "mixture")
 
 
 def to_stderr(text: str) -> None:
@@ -30,8 +30,8 @@ class Opener:
     """Opens splits of the data that a config names.
 
     Attributes:
-      name: a TFDS name; ``folder:PATH``, ``captions:FILE``, ``tar:SHARDS``, ``npz:FILE``, ``arrays`` for what is
-        given in memory; or ``mixture:NAME=WEIGHT,NAME=WEIGHT`` of such names.
+      name: a TFDS name; ``folder:PATH``, ``captions:FILE``, ``tar:SHARDS``, ``npz:FILE``, ``features:FOLDER``;
+        ``arrays`` for what is given in memory; or ``mixture:NAME=WEIGHT,NAME=WEIGHT`` of such names.
       data_dir: folder of prepared TFDS data sets.
       label: the TFDS feature that is the label, where it is not the usual one.
       on_error: what a folder, table or shard does about entries that cannot be used.
@@ -84,6 +84,8 @@ class Opener:
             return self._part(name, split, *self._whole(kind, rest))
         if (kind == "npz" and colon) or name == "arrays":
             return self._of_arrays(name, split, arrays.read(Path(rest).expanduser()) if colon else self._in_memory())
+        if kind == "features" and colon:
+            return self._of_arrays(name, split, features.read(Path(rest).expanduser()))
         if ("/" in name or "\\" in name) and Path(name).expanduser().exists():
             raise UserError(
                 f"config.data.name: {name} is a path; write its kind before it: {', '.join(KINDS)}, as folder:{name}"
