@@ -23,6 +23,7 @@ from vision.errors import ConfigError
 from vision.objectives import WITHOUT_LABELS
 from vision.training import assemble as module
 from vision.training.evaluators import make_evaluators
+from vision.training.make_optimizer import make_optimizer, make_schedule
 from vision.training.schema import resolve
 
 CONFIGS = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.name != "__init__.py")
@@ -215,7 +216,7 @@ def schedule_of(spec: str):
         examples = round(0.99 * examples)
     in_steps = partial(steps_of, batch_size=config["batch_size"], num_examples=examples)
     total = in_steps(config["duration"], "config.duration")
-    return module.make_schedule(config["optimizer"], total, in_steps), total, in_steps
+    return make_schedule(config["optimizer"], total, in_steps), total, in_steps
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -269,7 +270,7 @@ LENGTHS: dict[str, Any] = {"total_steps": 100, "in_steps": lambda duration, path
 
 def first_update(spec, params, gradients, rate):
     """The first update of a config's optimizer at a constant learning rate."""
-    optimizer = module.make_optimizer(loaded(spec)["optimizer"], optax.constant_schedule(rate), params, **LENGTHS)
+    optimizer = make_optimizer(loaded(spec)["optimizer"], optax.constant_schedule(rate), params, **LENGTHS)
     updates, _ = optimizer.update(gradients, optimizer.init(params), params)
     return updates
 

@@ -15,7 +15,7 @@ import pytest
 from vision.config.calling import fill_named
 from vision.config.loading import plain
 from vision.errors import ConfigError
-from vision.training.assemble import make_optimizer
+from vision.training.make_optimizer import make_optimizer
 from vision.training.optimizers import OPTIMIZERS
 from vision.training.rules import layerwise_rules, paths_of, setting
 from vision.training.schema import optimizer_section

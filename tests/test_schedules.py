@@ -14,7 +14,7 @@ from vision.config.calling import fill_named
 from vision.config.duration import steps_of
 from vision.config.loading import plain
 from vision.errors import ConfigError
-from vision.training.assemble import make_schedule
+from vision.training.make_optimizer import make_schedule
 from vision.training.schedules import SCHEDULES
 
 GOLDEN = json.loads((Path(__file__).parent / "goldens" / "schedules.json").read_text())

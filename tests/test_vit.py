@@ -245,7 +245,7 @@ def test_the_two_heads_of_a_distilled_network_are_averaged():
 
 @pytest.mark.slow
 def test_a_scan_makes_the_gradient_of_a_large_network_a_much_smaller_program():
-    """ViT-L/16 at 224: what the option is for. Counts are asserted, as a clock beside another worker is not evidence."""
+    """ViT-L/16 at 224: what the option is for. Counts are asserted: a clock beside another worker is no evidence."""
     import time
 
     def compile_gradient(scan):

@@ -12,7 +12,8 @@ from configs.dino_vits16_imagenet import get_config
 from tools.peers import Distillation
 from vision.config.duration import steps_of
 from vision.data.augment import multi_crop
-from vision.training.assemble import Experiment, assemble, make_optimizer, make_schedule
+from vision.training.assemble import Experiment, assemble
+from vision.training.make_optimizer import make_optimizer, make_schedule
 from vision.training.schema import resolve
 from vision.training.step import TrainStep, make_train_step
 

@@ -1,6 +1,7 @@
 """What every model is: pure functions from variables and images to an output and named intermediates."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from vision.models.frozen import frozen_modules, held
 from vision.models.precision import Precision
 
 Features = dict[str, Array]
@@ -48,11 +50,13 @@ class Model:
       module: maps ``(images, train, keys)`` to ``(output, features)``.
       precision: types of parameters, computation and output.
       image_shape: ``(height, width, channels)`` of the images it is built for; None where they are not known yet.
+      frozen: paths of parameters that are not trained; a part of which all are runs as in evaluation.
     """
 
     module: nn.Module
     precision: Precision
     image_shape: ImageShape | None = None
+    frozen: frozenset[str] = frozenset()
 
     @property
     def has_convolutions(self) -> bool:
@@ -106,8 +110,14 @@ class Model:
         variables: Any = {"params": params, **collections}
         streams = {"dropout": jax.random.key(0)}  # tells layers apart; what is random comes from the examples' keys
         mutable = list(collections) if train else []
-        result: Any = self.module.apply(
-            variables, images, train=train, keys=keys, rngs=streams, mutable=mutable, **inputs
-        )
+        with self._holding(params) if train and self.frozen else nullcontext():
+            result: Any = self.module.apply(
+                variables, images, train=train, keys=keys, rngs=streams, mutable=mutable, **inputs
+            )
         (output, features), updated = result
         return output.astype(self.precision.output), features, {**collections, **updated}
+
+    def _holding(self, params: Variables) -> AbstractContextManager[Any]:
+        flat, _ = jax.tree_util.tree_flatten_with_path(params)
+        paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in flat]
+        return held(frozen_modules(self.frozen, paths))

@@ -1,6 +1,7 @@
 """Batch normalisation and where it stands, and local response normalisation."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -10,7 +11,9 @@ from jaxtyping import Array, Float
 NormOrder = Literal["before", "after"]
 
 
-def batch_norm(*, train: bool, dtype: jnp.dtype, param_dtype: jnp.dtype, zero: bool = False, name: str) -> nn.BatchNorm:
+def batch_norm(
+    *, train: bool, dtype: jnp.dtype, param_dtype: jnp.dtype, zero: bool = False, name: str
+) -> Callable[[Array], Array]:
     """Returns batch normalisation (Ioffe and Szegedy 2015, algorithm 1), epsilon 1e-5, over all axes but the last.
 
     In training it uses the mean and the biased variance of the batch, taken in float32 whatever the type of the
@@ -28,8 +31,7 @@ def batch_norm(*, train: bool, dtype: jnp.dtype, param_dtype: jnp.dtype, zero: b
         section 5.1).
       name: of the layer.
     """
-    return nn.BatchNorm(
-        use_running_average=not train,
+    layer = nn.BatchNorm(
         momentum=0.9,
         epsilon=1e-5,
         use_fast_variance=False,
@@ -38,6 +40,7 @@ def batch_norm(*, train: bool, dtype: jnp.dtype, param_dtype: jnp.dtype, zero: b
         param_dtype=param_dtype,
         name=name,
     )
+    return partial(layer, use_running_average=not train)  # not an attribute, so that a frozen part can have it changed
 
 
 def normalized(

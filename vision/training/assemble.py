@@ -1,14 +1,14 @@
 """From a resolved config to everything a run is made of; nothing here trains or writes."""
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from vision import models
@@ -25,17 +25,17 @@ from vision.models.text_interface import TextModel
 from vision.objectives import OBJECTIVES, OF_WORDS, VIEWS, WITHOUT_LABELS
 from vision.objectives.base import Objective
 from vision.objectives.ema import with_ema
+from vision.objectives.frozen import with_frozen
+from vision.objectives.l2_sp import with_l2_sp
 from vision.training import sharding, state
-from vision.training.optimizers import OPTIMIZERS
-from vision.training.ruled import CLIPS, with_rules
-from vision.training.rules import layerwise_rules, paths_of, rules_in_steps
-from vision.training.schedules import SCHEDULES, with_warmup
-from vision.training.schema import optimizer_section, own
+from vision.training.freezing import frozen_until
+from vision.training.make_optimizer import InSteps, make_optimizer, make_rules, make_schedule
+from vision.training.rules import paths_of
+from vision.training.stages import Stage, describe, plan, resized
 from vision.training.step import Constants, TrainStep, make_steps, make_train_step
 
 PyTree = Any
 Config = Mapping[str, Any]
-InSteps = Callable[[Duration, str], int]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class Experiment:
       abstract_state: shapes, types and shardings of the state; the target of init, step and restore.
       constants: what every step reads.
       init: ``(init_key, given weights or None) -> state``, jitted.
-      step: one train step, jitted, donating the state.
-      steps: several in one dispatch, likewise.
+      stages: of the training, with their steps; mostly there is one.
       total_steps: length of the training.
     """
 
@@ -68,9 +67,28 @@ class Experiment:
     abstract_state: PyTree
     constants: Constants
     init: Any
-    step: TrainStep
-    steps: TrainStep
+    stages: tuple[Stage, ...]
     total_steps: int
+
+    @property
+    def step(self) -> TrainStep:
+        """The first stage's train step, jitted, donating the state."""
+        return self.stages[0].step
+
+    @property
+    def steps(self) -> TrainStep:
+        """The first stage's steps in one dispatch, likewise."""
+        return self.stages[0].steps
+
+    def stage_at(self, step: int) -> Stage:
+        """Returns the stage that a step belongs to."""
+        return max((stage for stage in self.stages if stage.first <= step), key=lambda stage: stage.first)
+
+    def describe(self, stage: Stage) -> str:
+        """Returns what is special about a stage, for people; empty where nothing is."""
+        leaves = jax.tree.leaves(self.abstract_state.params)
+        sizes = dict(zip(paths_of(self.abstract_state.params), (leaf.size for leaf in leaves), strict=True))
+        return describe(stage, sizes)
 
     @property
     def steps_per_dispatch(self) -> int:
@@ -130,7 +148,10 @@ def assemble(config: Config, *, given: Given | None = None, tokenizer: Tokenizer
     text = make_text(config, inputs.tokenizer)
     objective = make_objective(config, model, text, mesh=mesh, total_steps=total, in_steps=in_steps)
     params = _initial_shapes(config, objective, batch_spec, keys.init)
-    optimizer = make_optimizer(config["optimizer"], schedule, params, total_steps=total, in_steps=in_steps)
+    rules = make_rules(config["optimizer"], params, in_steps)
+    until = frozen_until(config["freeze"], rules, model, params, steps=in_steps)
+    lengths: Any = {"total_steps": total, "in_steps": in_steps}
+    optimizer = make_optimizer(config["optimizer"], schedule, params, frozen=until, **lengths)
 
     def create(key, given=None):
         return state.create(objective, optimizer, batch_spec, key, given)
@@ -139,16 +160,29 @@ def assemble(config: Config, *, given: Given | None = None, tokenizer: Tokenizer
     if microbatches > 1 and any("/batch_stats/" in path for path in paths_of(shapes.extra)):
         inputs.opener.note(f"BatchNorm takes its statistics from each of the {microbatches} microbatches")
     shardings = sharding.state_shardings(shapes, mesh, config["sharding"], "config.sharding")
-    train_step = make_train_step(
-        objective,
-        optimizer,
-        schedule,
-        prepare,
-        microbatches=microbatches,
-        on_nonfinite=config["on_nonfinite"],
-        constrain=lambda batch: jax.lax.with_sharding_constraint(batch, over_batch),
-    )
     jitted = partial(jax.jit, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
+
+    def compiled(stage: Stage) -> Stage:
+        of_model = objective
+        if stage.frozen:
+            within = model
+            if isinstance(model, Model):
+                within = dataclasses.replace(model, frozen=_of_model(stage.frozen, params))
+            of_model = with_frozen(make_objective(config, within, text, mesh=mesh, **lengths), stage.frozen)
+        if stage.image_size is not None:
+            _check_size(model, stage.image_size, inputs.part.channels)
+        train_step = make_train_step(
+            of_model,
+            optimizer,
+            schedule,
+            resized(prepare, stage.image_size),
+            microbatches=microbatches,
+            on_nonfinite=config["on_nonfinite"],
+            constrain=lambda batch: jax.lax.with_sharding_constraint(batch, over_batch),
+        )
+        return dataclasses.replace(stage, step=jitted(train_step), steps=jitted(make_steps(train_step)))
+
+    stages = plan(until, config["data"]["progressive"], steps=in_steps, total=total)
     return Experiment(
         config=config,
         inputs=inputs,
@@ -160,8 +194,7 @@ def assemble(config: Config, *, given: Given | None = None, tokenizer: Tokenizer
         abstract_state=sharding.with_shardings(shapes, shardings),
         constants=constants,
         init=jax.jit(create, out_shardings=shardings),
-        step=jitted(train_step),
-        steps=jitted(make_steps(train_step)),
+        stages=tuple(compiled(stage) for stage in stages),
         total_steps=total,
     )
 
@@ -264,61 +297,13 @@ def make_objective(
     asked = inspect.signature(OBJECTIVES[name]).parameters
     supplied = {key: value for key, value in supplied.items() if key in asked}
     objective = call(OBJECTIVES[name], config["objective"], path, **supplied)
+    if config["l2_sp"] is not None:
+        objective = call(with_l2_sp, config["l2_sp"], "config.l2_sp", objective=objective)
     if config["ema"] is not None:
         if name == "distill":
             raise ConfigError("config.ema: distill's teacher is such an average; set config.objective.teacher_momentum")
         objective = call(with_ema, config["ema"], "config.ema", objective=objective)
     return objective
-
-
-def make_schedule(section: Config, total: int, in_steps: Any) -> optax.Schedule:
-    """Returns the learning rate as a function of the step; a warm-up takes its share of the total."""
-    warmup = in_steps(section["warmup"], "config.optimizer.warmup") if section["warmup"] is not None else 0
-    if warmup > total:
-        raise ConfigError(f"config.optimizer.warmup: {warmup} steps are more than the {total} of the training")
-    path = "config.optimizer.schedule"
-    main = _schedule(section["schedule"], path, section["learning_rate"], total - warmup, in_steps)
-    return with_warmup(main, peak=section["learning_rate"], warmup_steps=warmup)
-
-
-def _schedule(section: Config, path: str, peak: float, total: int, in_steps: InSteps) -> optax.Schedule:
-    steps = lambda duration, key: in_steps(duration, f"{path}.{key}")  # noqa: E731
-    return call(SCHEDULES[section["name"]], section, path, peak=peak, total=total, steps=steps)
-
-
-def make_optimizer(
-    section: Config, schedule: optax.Schedule, params: PyTree, *, total_steps: int, in_steps: InSteps
-) -> optax.GradientTransformation:
-    """Returns the optimizer with its rules per parameter.
-
-    Args:
-      section: ``config.optimizer``, resolved.
-      schedule: learning rate of a step.
-      params: the parameters, or their shapes.
-      total_steps: of the training.
-      in_steps: ``(duration, its place in the config)`` in steps.
-
-    Raises:
-      ConfigError: a rule or a value that cannot be.
-    """
-    path = "config.optimizer"
-    rules = rules_in_steps(section["rules"], lambda duration, key: in_steps(duration, f"{path}.rules{key}"))
-    if section["layerwise_decay"] is not None:
-        rules += layerwise_rules(section["layerwise_decay"], params, f"{path}.layerwise_decay")
-    decay_at = None
-    if section["weight_decay_schedule"] is not None:
-        where = f"{path}.weight_decay_schedule"
-        decay_at = _schedule(section["weight_decay_schedule"], where, section["weight_decay"], total_steps, in_steps)
-    function = OPTIMIZERS[section["name"]]
-    return with_rules(
-        lambda decay: call(function, own(section, optimizer_section), path, rate=schedule, decay=decay),
-        params,
-        weight_decay=section["weight_decay"],
-        rules=rules,
-        where=path,
-        clips={name: section[name] for name in CLIPS},
-        decay_at=decay_at,
-    )
 
 
 def _initial_shapes(config: Config, objective: Objective, batch_spec: PyTree, key: Any) -> PyTree:
@@ -332,6 +317,21 @@ def _initial_shapes(config: Config, objective: Objective, batch_spec: PyTree, ke
         ) from error
     except ValueError as error:
         raise ConfigError(f"config.objective: {config['objective']['name']}: {error}") from error
+
+
+def _of_model(frozen: frozenset[str], params: PyTree) -> frozenset[str]:
+    """The paths within the image model of those within the parameters of an objective."""
+    prefix = "backbone/" if "backbone" in params else ""
+    return frozenset(path.removeprefix(prefix) for path in frozen if path.startswith(prefix))
+
+
+def _check_size(model: Model | TextModel, size: int, channels: int) -> None:
+    if not isinstance(model, Model):
+        raise ConfigError("config.data.progressive: resizes images, which this training has none of")
+    try:
+        model.check((size, size, channels))
+    except ValueError as error:
+        raise ConfigError(f"config.data.progressive: {error}") from error
 
 
 def _positive(steps: int, path: str) -> int:

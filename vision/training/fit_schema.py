@@ -52,7 +52,7 @@ def data_section(
     decoder: Decoder = "opencv",
     interpolation: Interpolation = "bilinear",
 ) -> None:
-    """What is fitted to; the keys are those of :func:`vision.training.schema.data_section`."""
+    """What is fitted to; the keys are those of :func:`vision.training.schema_data.data_section`."""
 
 
 def eval_section(*, split: str | None = None) -> None:

@@ -177,16 +177,18 @@ class _Run:
     def _dispatch(self) -> None:
         """Runs the next step, or the next several in one call if nothing else happens between them."""
         experiment, count = self.experiment, self.per_dispatch
+        stage = experiment.stage_at(self.step)
+        if stage.first == self.step > 0:
+            self.log.note(f"step {self.step}  from here on {experiment.describe(stage) or 'everything as configured'}")
         times = [(self.step // period + 1) * period for period in self._periods()]
+        times += [other.first for other in experiment.stages if other.first > self.step]
         next_event = min([self.total, *times, *(step for step in self.at_step if step > self.step)])
         if count > 1 and next_event - self.step >= count:
             batches = experiment.pipeline.stacked(self.step, count)
-            self.state, metrics = experiment.steps(self.state, batches, experiment.constants)
+            self.state, metrics = stage.steps(self.state, batches, experiment.constants)
         else:
             count = 1
-            self.state, metrics = experiment.step(
-                self.state, experiment.pipeline.batch(self.step), experiment.constants
-            )
+            self.state, metrics = stage.step(self.state, experiment.pipeline.batch(self.step), experiment.constants)
         self.meter.add(self.step, metrics)
         self.step += count
         # Two dispatches keep a device busy; more would only hold memory, and delay errors and Ctrl-C.
@@ -347,6 +349,9 @@ class _Run:
             f"{name}: {count:,} parameters, {examples:,} examples, {self.total} steps on {devices}; {reason}; "
             f"in {self.path}"
         )
+        special = self.experiment.describe(self.experiment.stage_at(self.step))
+        if special:
+            self.log.note(f"at first {special}" if len(self.experiment.stages) > 1 else special)
         asked = self.experiment.config["steps_per_dispatch"]
         if self.per_dispatch < asked:
             possible = self.experiment.steps_per_dispatch == asked

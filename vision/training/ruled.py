@@ -71,7 +71,7 @@ def with_rules(
     groups = set(jax.tree.leaves(labels))
     if groups <= {"after_0"}:
         return optax.chain(*first, trained)
-    parts = {"frozen": optax.set_to_zero(), "after_0": trained}
+    parts = {"frozen": optax.stateless(lambda updates, _: _nothing(updates)), "after_0": trained}
     parts |= {f"after_{steps}": _after(trained, steps) for steps in set(jax.tree.leaves(late)) if steps}
     return optax.chain(*first, optax.partition({name: parts[name] for name in groups}, labels))
 
@@ -113,12 +113,17 @@ def _after(inner: Transform, steps: int) -> Transform:
         return _Late(optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32)), inner.init(params))
 
     def update(updates: PyTree, state: _Late, params: PyTree = None) -> tuple[PyTree, _Late]:
-        wait = lambda: (optax.tree.zeros_like(updates), jax.tree.map(later, state.inner, is_leaf=is_clock))  # noqa: E731
+        wait = lambda: (_nothing(updates), jax.tree.map(later, state.inner, is_leaf=is_clock))  # noqa: E731
         go = lambda: inner.update(updates, state.inner, params)  # noqa: E731
         updates, after = jax.lax.cond(state.clock.count >= steps, go, wait)
         return updates, _Late(later(state.clock), after)
 
     return optax.GradientTransformation(init, update)
+
+
+def _nothing(updates: PyTree) -> PyTree:
+    """Updates that leave every bit: with +0.0 a parameter of -0.0 would become +0.0."""
+    return jax.tree.map(lambda u: jnp.full_like(u, -0.0), updates)
 
 
 def _per_parameter(function: Callable[[Array, Array, float], Array], settings: PyTree) -> Transform:

@@ -8,21 +8,17 @@ from typing import Any, Literal
 from vision import models
 from vision.config.calling import call, fill, fill_named
 from vision.config.duration import Duration
-from vision.data import augment
-from vision.data.augment.mix import MIXES
-from vision.data.decode import Decoder
-from vision.data.framing import CROPS, Interpolation
-from vision.data.host import OnError
-from vision.data.pipeline import Residency
 from vision.errors import ConfigError
 from vision.evaluation import EVALUATORS
 from vision.models.precision import FLOAT32, Precision
 from vision.objectives import OBJECTIVES, OF_IMAGES_AND_WORDS, OF_WORDS
 from vision.objectives.ema import with_ema
+from vision.objectives.l2_sp import with_l2_sp
 from vision.training.early_stopping import early_stopping, mode_of
 from vision.training.optimizers import OPTIMIZERS
 from vision.training.rules import Rule
 from vision.training.schedules import SCHEDULES
+from vision.training.schema_data import resolve_data
 from vision.training.sharding import TacticRule
 from vision.training.step import OnNonFinite
 
@@ -48,6 +44,8 @@ def experiment(
     on_nonfinite: OnNonFinite = "stop",
     resume: str | None = None,
     init_from: str | Section | None = None,
+    freeze: Section | None = None,
+    l2_sp: Section | None = None,
     mesh: Section = {},
     sharding: tuple[TacticRule, ...] = (),
     evals: Section = {},
@@ -58,7 +56,7 @@ def experiment(
     """The top level of a config.
 
     Args:
-      data: see :func:`data_section`.
+      data: see :func:`vision.training.schema_data.data_section`.
       model: ``name`` of a registered variant, and its options; of a text model where the objective learns language.
       objective: ``name``, and the options of :data:`vision.objectives.OBJECTIVES`.
       optimizer: ``name``, its options, and :func:`optimizer_section`.
@@ -73,80 +71,14 @@ def experiment(
       on_nonfinite: stop the run, or skip the update, where a loss is not finite.
       resume: another run's folder whose newest state this run starts from.
       init_from: weights that this run starts from: a path, or a section, see :func:`init_section`.
+      freeze: parts that are not trained, or not from the start, see :func:`freeze_section`.
+      l2_sp: pull towards the weights of ``init_from``, see :func:`vision.objectives.l2_sp.with_l2_sp`.
       mesh: sizes of the axes data, fsdp and tensor.
       sharding: ``(regex, tactic)`` over the paths of the state.
       evals: ``name -> section``, see :func:`eval_section`.
       checkpoint: see :func:`checkpoint_section`.
       early_stopping: see :func:`vision.training.early_stopping.early_stopping`; None trains to the end.
       logging: see :func:`logging_section`.
-    """
-
-
-def data_section(
-    *,
-    name: str,
-    split: str = "train",
-    data_dir: str | None = None,
-    label: str | None = None,
-    classes: tuple[int | str, ...] | None = None,
-    on_error: OnError = "error",
-    image_size: int | tuple[int, int] | None = None,
-    eval_image_size: int | tuple[int, int] | None = None,
-    channels: Literal[1, 3] | None = None,
-    crop: Section = {"name": "center"},
-    eval_crop: Section = {"name": "center"},
-    decoder: Decoder = "opencv",
-    interpolation: Interpolation = "bilinear",
-    residency: Residency = "auto",
-    workers: int = 0,
-    balance: Literal["class"] | None = None,
-    repeats: int = 1,
-    augment: tuple[Section, ...] = (),
-    views: Section | None = None,
-    tokens: Section | None = None,
-    mix: Section | None = None,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-) -> None:
-    """What is trained on, and what is done to the images.
-
-    Args:
-      name: see :class:`vision.data.sources.Opener`.
-      split: such as ``train`` or ``train[:90%]``.
-      data_dir: folder of prepared TFDS data sets.
-      label: the TFDS feature that is the label, where it is not the usual one.
-      classes: numbers or names of the only classes there are, numbered anew in this order; None for all.
-      on_error: what to do about images that cannot be used: stop, or pass over and count.
-      image_size: side, or (height, width), that the host brings images to; None for their own, where they share one.
-      eval_image_size: likewise in evaluations, where it differs, as views cut from larger images may be smaller.
-      channels: 1 for grey, 3 for colour; None for what the images have.
-      crop: the part of an image that the host takes in training, see :data:`vision.data.framing.CROPS`.
-      eval_crop: likewise in evaluations.
-      decoder: library that decodes and resizes.
-      interpolation: filter of the resizing.
-      residency: where the images live, see :func:`vision.data.pipeline.make_pipeline`.
-      workers: processes that decode on the host; 0 for threads.
-      balance: ``class`` draws every class equally often.
-      repeats: how often each example comes in a row, every time augmented anew.
-      augment: augmentations on the device, one after another.
-      views: name -> chains of augmentations, each of which makes one more view of the image.
-      tokens: makes tokens of captions, see :func:`tokens_section`.
-      mix: joins images and labels of a batch, see :data:`vision.data.augment.mix.MIXES`.
-      mean: subtracted, per channel, from images scaled to [0, 1].
-      std: divided by, likewise.
-    """
-
-
-def tokens_section(
-    *, tokenizer: str | None = None, vocab_size: int = 1000, length: int = 77, shuffled: bool = False
-) -> None:
-    """How captions become tokens.
-
-    Args:
-      tokenizer: file of CLIP's vocabulary, or of tools.train_tokenizer; None learns one from the training captions.
-      vocab_size: of one that is learned.
-      length: tokens of a caption, the first and the last among them; longer ones are cut.
-      shuffled: every training image gets the captions of another: the control of what captions are worth.
     """
 
 
@@ -238,6 +170,20 @@ def init_section(
     """
 
 
+def freeze_section(
+    *, patterns: tuple[str, ...] = (), blocks: int = 0, unfreeze: Duration | None = None, unfreeze_blocks: int = 1
+) -> None:
+    """What is not trained: no gradient, no update, no memory of the optimizer, and statistics that stay.
+
+    Args:
+      patterns: regular expressions over paths of parameters; what they match is never trained.
+      blocks: so many blocks, and all before them; -1 for everything but the head.
+      unfreeze: after each such time the last frozen blocks are trained too, until all are (Howard and Ruder 2018,
+        section 3.3); None never.
+      unfreeze_blocks: how many each time.
+    """
+
+
 def mesh_section(*, data: int = -1, fsdp: int = 1, tensor: int = 1) -> None:
     """Sizes of the mesh axes; -1 takes what is left."""
 
@@ -249,7 +195,7 @@ def resolve(config: Section) -> dict[str, Any]:
       ConfigError: naming the key, where anything in it is unknown, missing, of a wrong type or not allowed.
     """
     full = fill(experiment, config, "config")
-    full["data"] = _data(full["data"], "config.data")
+    full["data"] = resolve_data(full["data"], "config.data")
     full["objective"] = fill_named(
         OBJECTIVES, full["objective"], "config.objective", kind="objective", provided=SUPPLIED_TO_OBJECTIVES
     )
@@ -276,6 +222,12 @@ def resolve(config: Section) -> dict[str, Any]:
         full["init_from"] = fill(init_section, section, "config.init_from")
         if full["resume"] is not None:
             raise ConfigError("config.init_from: not together with config.resume, which brings its own weights")
+    if full["freeze"] is not None:
+        full["freeze"] = fill(freeze_section, full["freeze"], "config.freeze")
+    if full["l2_sp"] is not None:
+        full["l2_sp"] = fill(with_l2_sp, full["l2_sp"], "config.l2_sp", provided=("objective",))
+        if full["init_from"] is None:
+            raise ConfigError("config.l2_sp: pulls towards the weights of config.init_from, which is missing")
     full["mesh"] = fill(mesh_section, full["mesh"], "config.mesh")
     full["evals"] = {name: _eval(section, f"config.evals.{name}") for name, section in full["evals"].items()}
     full["checkpoint"] = fill(checkpoint_section, full["checkpoint"], "config.checkpoint")
@@ -288,26 +240,6 @@ def resolve(config: Section) -> dict[str, Any]:
 
 def _text(section: Section, path: str) -> dict[str, Any]:
     return fill_named(models.TEXT_CONSTRUCTORS, section, path, kind="text model", provided=models.TEXT_SUPPLIED)
-
-
-def _data(section: Section, path: str) -> dict[str, Any]:
-    full = fill(data_section, section, path)
-    full["augment"] = augment.resolve(full["augment"], f"{path}.augment")
-    for key in ("crop", "eval_crop"):
-        full[key] = fill_named(CROPS, full[key], f"{path}.{key}", kind="crop")
-    if full["views"] is not None:
-        full["views"] = augment.resolve_views(full["views"], f"{path}.views")
-    if full["tokens"] is not None:
-        full["tokens"] = fill(tokens_section, full["tokens"], f"{path}.tokens")
-    if full["mix"] is not None:
-        full["mix"] = fill_named(MIXES, full["mix"], f"{path}.mix", kind="mix", provided=("distance",))
-    sizes = {
-        key: full[key] if isinstance(full[key], tuple) else (full[key],) for key in ("image_size", "eval_image_size")
-    }
-    for key, values in (*sizes.items(), ("repeats", (full["repeats"],)), ("workers", (full["workers"] + 1,))):
-        if any(value is not None and value < 1 for value in values):
-            raise ConfigError(f"{path}.{key}: must be >= {0 if key == 'workers' else 1}, got {full[key]}")
-    return full
 
 
 def _optimizer(section: Section) -> dict[str, Any]:

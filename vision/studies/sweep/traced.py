@@ -20,7 +20,8 @@ from vision.config.calling import call
 from vision.config.duration import steps_of
 from vision.data.prepare import Prepare
 from vision.objectives.classify import targets
-from vision.training.assemble import Experiment, make_objective, make_optimizer, make_schedule
+from vision.training.assemble import Experiment, make_objective
+from vision.training.make_optimizer import make_optimizer, make_schedule
 from vision.training.optimizers import OPTIMIZERS
 from vision.training.ruled import CLIPS, with_rules
 from vision.training.rules import layerwise_rules, map_paths, setting
