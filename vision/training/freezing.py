@@ -41,7 +41,7 @@ def frozen_until(
             per_parameter.check_pattern(pattern, paths, f"{_PATH}.patterns[{position}]")
             matched = ((pattern, {"freeze": True}),)
             until |= {path: ALWAYS for path in paths if per_parameter.setting(matched, path, "freeze", False)}
-        until = _of_blocks(section, model, paths, steps) | until
+        until = {**_of_blocks(section, model, paths, steps), **until}
     if paths and len(until) == len(paths) and min(until.values()) > 0:
         raise ConfigError(f"{_PATH}: every parameter is frozen, nothing is left to train")
     return {path: step for path, step in until.items() if step > 0}
