@@ -70,6 +70,7 @@ TRACED = [path.stem for path in CONFIGS if "imagenet" in path.stem] + [
     "resnet_cifar10",
     "simclr_fashion_mnist",
     "simclr_resnet18_cifar10",
+    "transfer_fashion_mnist",
     "vgg_imagenet:16_bn",
 ]
 STEPPED = [path.stem for path in CONFIGS if path.stem not in TRACED]

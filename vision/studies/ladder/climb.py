@@ -1,10 +1,7 @@
 """Climbing: rung by rung, seed by seed, within a time; what is finished stays finished."""
 
-import os
-import signal
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -13,14 +10,11 @@ from typing import Any
 
 from vision.classic.cost import TooCostly
 from vision.errors import Stopped, UserError, did_you_mean
+from vision.studies.deadline import OutOfTime, until
 from vision.studies.ladder.measure import add_time, finished, measure
 from vision.studies.ladder.rungs import Rung
 
 MEASURED = ("test_accuracy", "train_accuracy", "parameters", "fit_seconds", "images_per_second")
-
-
-class OutOfTime(BaseException):
-    """The time that was given is over; no handler of other errors may take it for one of its own."""
 
 
 def chosen(rungs: Sequence[Rung], only: Sequence[str] | None) -> tuple[Rung, ...]:
@@ -71,7 +65,7 @@ def climb(
                 break
             began = time.monotonic()
             try:
-                with _until(deadline), _quiet(folder, rung.title, verbose):
+                with until(deadline), _quiet(folder, rung.title, verbose):
                     results.append(measure(rung, seed, folder, data_dir=data_dir, note=_say))
             except TooCostly as error:
                 reason = _of_the_ladder(str(error))
@@ -117,29 +111,6 @@ def summary(rung: Rung, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "test_accuracy_sd": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         "seeds": len(accuracies),
     }
-
-
-@contextmanager
-def _until(deadline: float | None) -> Iterator[None]:
-    """Ends what runs inside at the deadline, by the signal that a training saves its state for."""
-    if deadline is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def terminated(number: int, _: object) -> None:
-        if time.monotonic() < deadline:
-            raise Stopped("stopped by a signal; the same command goes on", signal_number=number)
-        raise OutOfTime
-
-    before = signal.signal(signal.SIGTERM, terminated)
-    timer = threading.Timer(max(0.0, deadline - time.monotonic()), os.kill, (os.getpid(), signal.SIGTERM))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
