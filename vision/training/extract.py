@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from vision.config.calling import call
@@ -87,7 +87,7 @@ def extract(
     sharding.check_batch(wanted.batch_size, mesh, 1, where="--batch_size")
     inputs = open_inputs(config)
     sources = {split: inputs.evaluation_source(split) for split in splits}
-    maker = _Maker(pretrained, inputs, wanted, sharding.batch_sharding(mesh))
+    maker = _Maker(pretrained, inputs, wanted, mesh)
     first = sources[splits[0]]
     index: dict[str, Any] = {
         "version": VERSION,
@@ -155,11 +155,11 @@ def _claimed(out: Path, index: dict[str, Any]) -> dict[str, Any]:
 class _Maker:
     """Makes the features of a shard; one compiled program for all of them."""
 
-    def __init__(self, pretrained: Pretrained, inputs: Inputs, wanted: Wanted, batches: NamedSharding):
+    def __init__(self, pretrained: Pretrained, inputs: Inputs, wanted: Wanted, mesh: Mesh):
         self.wanted = wanted
-        self._inputs, self._batches = inputs, batches
+        self._inputs, self._batches = inputs, sharding.batch_sharding(mesh)
         objective, state = pretrained.learner()
-        self._state = jax.device_put(state, sharding.replicated(batches.mesh))
+        self._state = jax.device_put(state, sharding.replicated(mesh))
         text = sorted(as_text(digests({"params": state.params, "extra": state.extra})).items())
         self.weights = hashlib.sha256(repr(text).encode()).hexdigest()[:16]
         prepare = inputs.prepare(training=False)

@@ -101,6 +101,7 @@ def load_pretrained(
     image_size: int | None = None,
     given: Mapping[str, Any] | None = None,
     naming: str | None = None,
+    average: bool = True,
     note: Note,
 ) -> Pretrained:
     """Returns a model with its weights; every array must fit.
@@ -113,6 +114,7 @@ def load_pretrained(
       image_size: side of the images; None for what the model was trained with.
       given: ``mean``, ``std``, ``crop_ratio``, ``interpolation``, in place of what the weights say.
       naming: whose names a file uses, where it is not clear.
+      average: take the moving average of a run's parameters where there is one.
       note: told what people should know.
 
     Raises:
@@ -125,7 +127,7 @@ def load_pretrained(
         shape = _shape_of_run(metadata)
         if image_size is not None:
             shape = (image_size, image_size, shape[2])
-        saved = model_of(arrays, metadata, image_shape=shape, source=path, note=note)
+        saved = model_of(arrays, metadata, image_shape=shape, average=average, source=path, note=note)
         params, collections = nested(saved.arrays)
         found = override(saved.preprocessing, **(given or {}))
         config = plain(metadata.get("config") or {})
@@ -133,7 +135,8 @@ def load_pretrained(
         pair = None
         if metadata.get("text") or config.get("text"):
             pair = pair_of(arrays, metadata, image_shape=shape, source=path)
-        return complete._replace(objective=config.get("objective", {}), pair=pair)
+        objective = config.get("objective") or metadata.get("objective") or {}
+        return complete._replace(objective=objective, pair=pair)
     if model is None:
         raise UserError(f"{path} is no folder with checkpoints; for a weight file say which --model it is of")
     lookup(models.VARIANTS, model, "--model", kind="model")
