@@ -2,11 +2,15 @@
 
 import json
 import pickle
+import signal
+import subprocess
+import sys
 from functools import partial
 
 import jax
 import numpy as np
 import pytest
+from conftest import REPOSITORY, child_environment
 
 from vision import models
 from vision.classic.estimators import ESTIMATORS
@@ -185,20 +189,15 @@ def test_a_source_of_open_files_travels_to_another_process_without_them(folder):
     np.testing.assert_array_equal(pickle.loads(pickled).read([7])[0]["image"], expected[0]["image"])
 
 
-@pytest.mark.parametrize(
-    "estimator",
-    [
-        each if each == "knn" else pytest.param(each, marks=pytest.mark.slow)
-        for each in sorted(ESTIMATORS.keys() - {"logistic_regression"})
-    ],
-)
-def test_estimators_learn_on_features(folder, tmp_path, estimator):
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", sorted(ESTIMATORS.keys() - {"logistic_regression", "mean_class"}))
+def test_every_estimator_learns_on_features(folder, tmp_path, estimator):
     config = load(f"configs/classic/logistic_features.py:{folder}")
     config["data"]["split"] = "train[:300]"
     config["estimator"] = {"name": estimator}
     config["evals"]["part"] = {"split": "test[:50%]"}
     result = fit(config, tmp_path / "run")
-    assert result["test"]["accuracy"] > 0.5, "of ten classes, on 12 random units"
+    assert result["test"]["accuracy"] > 0.4, "of ten classes, on 12 random units"
 
 
 def test_a_model_learns_on_features_and_answers(folder, tmp_path):
@@ -226,3 +225,43 @@ def test_what_is_done_to_pixels_is_refused(folder, tmp_path, options, key):
     config["data"] = {"name": f"features:{folder}", "split": "train[:300]", **options}
     with pytest.raises(ConfigError, match=f"config.data.{key}: is for pixels"):
         train(config, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_program_goes_on(program, tmp_path, how):
+    """Ctrl-C leaves whole shards and no others; kill -9 may leave a part of one, which the next call writes over."""
+    program(
+        "experiments.train",
+        "--config",
+        "configs/quickstart.py",
+        "--config.duration.steps=30",
+        "--workdir",
+        tmp_path / "run",
+    )
+    command = [
+        "experiments.extract",
+        "--workdir",
+        tmp_path / "run",
+        "--dataset",
+        "digits",
+        "--shard_size",
+        10,
+        "--batch_size",
+        10,
+    ]
+    program(*command, "--out", tmp_path / "straight")
+    out = tmp_path / "stopped"
+    words = [sys.executable, "-m", *map(str, command), "--out", str(out)]
+    running = subprocess.Popen(words, cwd=REPOSITORY, env=child_environment(), stderr=subprocess.PIPE, text=True)
+    for line in running.stderr:
+        if "train: 50 of" in line:
+            running.send_signal(how)
+            break
+    told = running.communicate()[1]
+    assert running.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL), told
+    assert 5 <= sum("label" not in path.name for path in out.glob("*.npy")) < 144
+    assert how == signal.SIGKILL or not list(out.glob("*.partial"))
+    done = program(*command, "--out", out)
+    assert "of 144 shards are there" in done.stderr
+    assert contents(out) == contents(tmp_path / "straight")
