@@ -31,6 +31,7 @@ CONFIGS = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.
 ARGUMENTS = {
     "clip_flickr8k": ("runs/folder_resnet",),
     "clip_vit": ("B32", "B16"),
+    "deit_s16_distilled_imagenet": ("runs/resnet50_imagenet",),
     "lit_coco": ("runs/vit_b16",),
     "words_shapes": ("next", "masked"),
     "few_labels_fashion_mnist": ("vgg", "vit", "lenet"),
@@ -329,7 +330,11 @@ def test_the_first_argument_is_the_default(stem):
 
 
 @pytest.mark.parametrize(
-    "stem", sorted(ARGUMENTS.keys() - {"clip_flickr8k", "lit_coco", "mixer_b16_imagenet", "vit_s16_imagenet"})
+    "stem",
+    sorted(
+        ARGUMENTS.keys()
+        - {"clip_flickr8k", "deit_s16_distilled_imagenet", "lit_coco", "mixer_b16_imagenet", "vit_s16_imagenet"}
+    ),
 )
 def test_an_unknown_argument_is_refused_by_its_name(stem):
     with pytest.raises(ConfigError, match="none"):

@@ -48,6 +48,7 @@ class Experiment:
       pipeline: batches of the training examples.
       model: what learns; of text where the objective learns language alone.
       text: the text model beside it, or None.
+      teacher: the trained network that is learned from, or None.
       objective: what is learned.
       mesh: the devices.
       abstract_state: shapes, types and shardings of the state; the target of init, step and restore.
@@ -62,6 +63,7 @@ class Experiment:
     pipeline: Pipeline
     model: Model | TextModel
     text: TextModel | None
+    teacher: Model | None
     objective: Objective
     mesh: Mesh
     abstract_state: PyTree
@@ -96,7 +98,8 @@ class Experiment:
 
         There XLA computes a convolution in the body of a loop many times slower.
         """
-        slow = jax.default_backend() == "cpu" and self.model.has_convolutions
+        convolves = any(each is not None and each.has_convolutions for each in (self.model, self.teacher))
+        slow = jax.default_backend() == "cpu" and convolves
         return 1 if slow else self.config["steps_per_dispatch"]
 
     @property
@@ -189,6 +192,7 @@ def assemble(config: Config, *, given: Given | None = None, tokenizer: Tokenizer
         pipeline=pipeline,
         model=model,
         text=text,
+        teacher=make_teacher(config, model),
         objective=objective,
         mesh=mesh,
         abstract_state=sharding.with_shardings(shapes, shardings),
@@ -240,6 +244,19 @@ def make_text(config: Config, tokenizer: Tokenizer | None) -> TextModel | None:
     return _text_model(config, "text", tokenizer, out_size=config["objective"]["embed_dim"])
 
 
+def make_teacher(config: Config, model: Model | TextModel) -> Model | None:
+    """Returns the network that a model learns from, for the same images and classes; None where there is none."""
+    if config["teacher"] is None or not isinstance(model, Model):
+        return None
+    section = config["teacher"]["model"]
+    options = {key: value for key, value in section.items() if key != "name"}
+    sizes: dict[str, Any] = {"num_classes": model.module.num_classes, "image_shape": model.image_shape}
+    try:
+        return models.build(section["name"], **sizes, precision=config["precision"], **options)
+    except ConfigError as error:
+        raise ConfigError(f"config.teacher.model: {error}") from error
+
+
 def _text_model(config: Config, key: str, tokenizer: Tokenizer | None, *, out_size: int) -> TextModel:
     assert tokenizer is not None  # the schema asks for config.data.tokens
     options = {name: value for name, value in config[key].items() if name != "name"}
@@ -286,6 +303,7 @@ def make_objective(
     name, path = config["objective"]["name"], "config.objective"
     supplied: dict[str, Any] = {"mesh": mesh, "total_steps": total_steps}
     supplied |= {"text": model} if name in OF_WORDS else {"model": model, "text": text}
+    supplied |= {"teacher": make_teacher(config, model)}
     supplied |= {"steps_of": lambda duration, key: in_steps(duration, f"{path}.{key}")}
     for view in config["data"]["views"] or {}:
         if name in VIEWS and view not in VIEWS[name]:

@@ -63,8 +63,35 @@ def given_weights(section: Mapping[str, Any], experiment: Experiment, note: Note
         raise UserError(f"config.init_from: {error}") from error
     for line in report.lines():
         note(f"config.init_from: {line}")
-    _compare_preprocessing(preprocessing, experiment.config["data"], note)
+    _compare_preprocessing(preprocessing, experiment.config["data"], note, "config.init_from")
     return given, f"started from the weights of {section['path']}"
+
+
+def teacher_weights(experiment: Experiment, note: Note) -> Given:
+    """Returns the weights of ``config.teacher`` alone; the model stays as initialised.
+
+    Raises:
+      UserError: the source cannot be read or does not fit, its head included.
+    """
+    teacher, config = experiment.teacher, experiment.config
+    assert teacher is not None
+    assert teacher.image_shape is not None
+    where, options = "config.teacher.init_from", config["teacher"]["model"]
+    try:
+        given, report, preprocessing = weights_for(
+            teacher, teacher.image_shape, options, config["teacher"]["init_from"], note
+        )
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    if report.fresh:
+        raise UserError(
+            f"{where}: a teacher's weights must all be there; missing or of another shape: "
+            f"{', '.join(report.fresh[:4])}"
+        )
+    for line in report.lines():
+        note(f"{where}: {line}")
+    _compare_preprocessing(preprocessing, config["data"], note, where)
+    return Given({}, {}, {"params": given.params, "collections": given.collections})
 
 
 def weights_for(
@@ -145,10 +172,12 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _compare_preprocessing(preprocessing: Preprocessing | None, data: Mapping[str, Any], note: Note) -> None:
+def _compare_preprocessing(
+    preprocessing: Preprocessing | None, data: Mapping[str, Any], note: Note, where: str
+) -> None:
     if preprocessing is None:
         return
     for key in ("mean", "std"):
         expected, own = getattr(preprocessing, key), data[key]
         if own is None or tuple(own) != tuple(expected):
-            note(f"config.init_from: the weights were trained with {key} {expected}, config.data.{key} is {own}")
+            note(f"{where}: the weights were trained with {key} {expected}, config.data.{key} is {own}")

@@ -11,7 +11,7 @@ from vision.config.duration import Duration
 from vision.errors import ConfigError
 from vision.evaluation import EVALUATORS
 from vision.models.precision import FLOAT32, Precision
-from vision.objectives import OBJECTIVES, OF_IMAGES_AND_WORDS, OF_WORDS
+from vision.objectives import OBJECTIVES, OF_IMAGES_AND_WORDS, OF_WORDS, WITH_TEACHER
 from vision.objectives.ema import with_ema
 from vision.objectives.l2_sp import with_l2_sp
 from vision.training.early_stopping import early_stopping, mode_of
@@ -23,7 +23,7 @@ from vision.training.sharding import TacticRule
 from vision.training.step import OnNonFinite
 
 Section = Mapping[str, Any]
-SUPPLIED_TO_OBJECTIVES = ("model", "text", "mesh", "total_steps", "steps_of")
+SUPPLIED_TO_OBJECTIVES = ("model", "text", "teacher", "mesh", "total_steps", "steps_of")
 RESERVED = ("train", "speed", "workdir", "step", "steps", "complete", "warnings")
 
 
@@ -36,6 +36,7 @@ def experiment(
     duration: Duration,
     batch_size: int,
     text: Section | None = None,
+    teacher: Section | None = None,
     seed: int = 0,
     precision: str = FLOAT32,
     ema: Section | None = None,
@@ -63,6 +64,7 @@ def experiment(
       duration: of the training, in steps, epochs or examples.
       batch_size: examples a step, over all devices.
       text: ``name`` of a text model and its options, where the objective learns from images and words.
+      teacher: the trained network that the objective learns from beside the labels, see :func:`teacher_section`.
       seed: of everything that is random.
       precision: types of parameters, computation and output.
       ema: ``decay`` of an average of the parameters that evaluators use, or None.
@@ -170,6 +172,15 @@ def init_section(
     """
 
 
+def teacher_section(*, model: Section, init_from: str | Section) -> None:
+    """A trained network whose predictions are learned.
+
+    Args:
+      model: ``name`` of a registered variant, and its options.
+      init_from: its weights, as in ``config.init_from``; read where training starts from scratch, and never again.
+    """
+
+
 def freeze_section(
     *, patterns: tuple[str, ...] = (), blocks: int = 0, unfreeze: Duration | None = None, unfreeze_blocks: int = 1
 ) -> None:
@@ -203,23 +214,26 @@ def resolve(config: Section) -> dict[str, Any]:
     if objective in OF_WORDS:
         full["model"] = _text(full["model"], "config.model")
     else:
-        full["model"] = fill_named(
-            models.CONSTRUCTORS, full["model"], "config.model", kind="model", provided=models.SUPPLIED
-        )
+        full["model"] = _model(full["model"], "config.model")
     if (objective in OF_IMAGES_AND_WORDS) != (full["text"] is not None):
         told = "missing; name a text model" if full["text"] is None else "no code reads it"
         raise ConfigError(f"config.text: {told} (the objective is {objective})")
     if full["text"] is not None:
         full["text"] = _text(full["text"], "config.text")
+    if (objective in WITH_TEACHER) != (full["teacher"] is not None):
+        told = "missing; name a trained network" if full["teacher"] is None else "no code reads it"
+        raise ConfigError(f"config.teacher: {told} (the objective is {objective})")
+    if full["teacher"] is not None:
+        teacher = fill(teacher_section, full["teacher"], "config.teacher")
+        model = _model(teacher["model"], "config.teacher.model")
+        full["teacher"] = {"model": model, "init_from": _init(teacher["init_from"], "config.teacher.init_from")}
     if objective in OF_WORDS | OF_IMAGES_AND_WORDS and full["data"]["tokens"] is None:
         raise ConfigError(f"config.data.tokens: missing; {objective} learns from captions, and {{}} takes the defaults")
     full["optimizer"] = _optimizer(full["optimizer"])
     if full["ema"] is not None:
         full["ema"] = fill(with_ema, full["ema"], "config.ema", provided=("objective",))
     if full["init_from"] is not None:
-        section = full["init_from"]
-        section = {"path": section} if isinstance(section, str) else section
-        full["init_from"] = fill(init_section, section, "config.init_from")
+        full["init_from"] = _init(full["init_from"], "config.init_from")
         if full["resume"] is not None:
             raise ConfigError("config.init_from: not together with config.resume, which brings its own weights")
     if full["freeze"] is not None:
@@ -236,6 +250,14 @@ def resolve(config: Section) -> dict[str, Any]:
     full["logging"] = fill(logging_section, full["logging"], "config.logging")
     _check_values(full)
     return full
+
+
+def _model(section: Section, path: str) -> dict[str, Any]:
+    return fill_named(models.CONSTRUCTORS, section, path, kind="model", provided=models.SUPPLIED)
+
+
+def _init(section: str | Section, path: str) -> dict[str, Any]:
+    return fill(init_section, {"path": section} if isinstance(section, str) else section, path)
 
 
 def _text(section: Section, path: str) -> dict[str, Any]:

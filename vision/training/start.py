@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from vision.errors import UserError
 from vision.training.assemble import Experiment
 from vision.training.checkpoint import Checkpoints, Note, open_existing, pick_step
-from vision.training.init_from import given_weights
+from vision.training.init_from import given_weights, teacher_weights
 from vision.training.state import TrainState
 from vision.training.workdir import as_json, differences
 
@@ -70,7 +70,10 @@ def where_to_start(
             note(f"config.resume: {other} was trained with another {', '.join(f'config.{key}' for key in differing)}")
         return Start(state, step, {}, f"started from step {step} of {other}")
     key = experiment.constants.keys.init
+    given, reason = None, "started from scratch"
+    if experiment.teacher is not None:
+        given = teacher_weights(experiment, note)
     if experiment.config["init_from"] is not None:
-        given, reason = given_weights(experiment.config["init_from"], experiment, note)
-        return Start(experiment.init(key, given), 0, {}, reason)
-    return Start(experiment.init(key), 0, {}, "started from scratch")
+        weights, reason = given_weights(experiment.config["init_from"], experiment, note)
+        given = weights if given is None else weights._replace(teacher=given.teacher)
+    return Start(experiment.init(key, given), 0, {}, reason)

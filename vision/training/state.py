@@ -57,10 +57,12 @@ class Given(NamedTuple):
     Attributes:
       params: nested, as the model's.
       collections: likewise, such as ``batch_stats``.
+      teacher: both of a network that is learned from, as ``{"params": ..., "collections": ...}``; None for none.
     """
 
     params: PyTree
     collections: PyTree
+    teacher: PyTree = None
 
 
 def create(
@@ -79,6 +81,8 @@ def create(
         else:
             params = _overlaid(params, given.params)
         extra = {**extra, "collections": _overlaid(extra["collections"], given.collections)}
+        if given.teacher is not None:
+            extra = {**extra, "teacher": _overlaid(extra["teacher"], given.teacher)}
         extra = objective.start(params, extra)
     return TrainState(jnp.zeros((), jnp.int32), params, extra, optimizer.init(params))
 
