@@ -105,7 +105,7 @@ def _number(given: int | str, source: Source, what: str) -> int:
     if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < source.num_classes:
         return given
     known = f"its classes are 0 to {source.num_classes - 1}"
-    if names and len(names) <= _MANY:
+    if names and len(names) <= _MANY and names != tuple(map(str, range(len(names)))):
         known = f"its classes: {', '.join(f'{number} {name}' for number, name in enumerate(names))}"
     near = did_you_mean(given, names) if isinstance(given, str) else ""
     raise ConfigError(f"{_WHERE}: {what} has no class {given!r}{near}; {known}")

@@ -12,7 +12,7 @@ from vision.models.depth import block_names, parameters_before
 from vision.studies.transfer.start import Start
 
 Freeze = Literal["nothing", "all but the head", "all but the last blocks"]
-HEAD_LAYER = r"^(distillation_)?head/"
+HEAD_LAYER = r"^(?:distillation_)?head/"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ METHODS = (
 class Budget:
     """How long every trained method takes, and how many learning rates it may choose from."""
 
-    epochs: float
+    epochs: int
     least: int
     most: int
     rates: int

@@ -18,6 +18,10 @@ from vision.training.pretrained import load_pretrained
 
 Section = dict[str, Any]
 HEADS = ("head", "distillation_head")
+_OF_IMAGES = (
+    *("image_size", "eval_image_size", "crop", "eval_crop", "decoder", "interpolation"),
+    *("mean", "std", "augment"),
+)
 
 
 class Start(NamedTuple):
@@ -103,10 +107,9 @@ def prepared(data: Mapping[str, Any] | None, shape: tuple[int, int, int], expect
       expected: by the weights.
     """
     height, width, channels = shape
-    if data is not None and data["views"] is None:
-        keys = ("image_size", "eval_image_size", "crop", "eval_crop", "decoder", "interpolation", "mean", "std")
-        kept = {key: data[key] for key in (*keys, "augment")}
-        return {**kept, "image_size": kept["image_size"] or (height, width), "channels": channels}
+    if data is not None and data.get("views") is None:
+        kept = {key: data[key] for key in _OF_IMAGES if key in data}
+        return {**kept, "image_size": kept.get("image_size") or (height, width), "channels": channels}
     shift = {"name": "random_shift", "pixels": max(1, round(min(height, width) / 14))}
     return {
         "image_size": (height, width),

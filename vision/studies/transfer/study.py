@@ -127,7 +127,7 @@ def _described(ground: Ground, methods: tuple[Method, ...]) -> dict[str, Any]:
         "seeds": options.seeds,
         "batch_size": BATCH_SIZE,
         "layerwise_decay": options.layerwise_decay,
-        "augment": [each["name"] for each in ground.start.data["augment"]],
+        "augment": [each["name"] for each in ground.start.data.get("augment", ())],
         "rates": {each.name: list(each.rates[: budget.rates]) for each in methods if each.rates},
         "shares": places,
         "rows": [],
