@@ -43,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(set(args.split)) < len(args.split):
         raise UserError("--split: the same split is there twice")
     program.prepare_jax()
+    from vision.training.checkpoint import open_existing
     from vision.training.extract import Wanted, extract
+
+    if args.workdir is not None:
+        open_existing(args.workdir)
 
     def note(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -89,6 +89,8 @@ def extract(
     sources = {split: inputs.evaluation_source(split) for split in splits}
     maker = _Maker(pretrained, inputs, wanted, mesh)
     first = sources[splits[0]]
+    prepared = pretrained.preprocessing.source
+    note(f"{pretrained.name} on {data}: {wanted.layer} {list(maker.shape)}; images prepared as of {prepared}")
     index: dict[str, Any] = {
         "version": VERSION,
         "made_of": {
