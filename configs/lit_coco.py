@@ -5,10 +5,10 @@ Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/lit_c
 ViT-B/16; FOLDER holds the prepared data set `coco_captions`.)
 Expected: not run here.
 
-Locking is a rule of the optimizer, `freeze`, over the image model (Zhai et al. 2022, LiT); the form of the training is
-that of big_vision's small example of SigLIP: 512 pairs a step, 5,000 steps, learning rate 1e-3, weight decay 0.01, 16
-tokens, initial temperature 0.1 and bias -2.71, 3 % of warm-up. The image model is not projected, and has neither
-dropout nor batch statistics, which a rule would not freeze.
+The image model is locked by `config.freeze` (Zhai et al. 2022, LiT): it runs as in evaluation, and no gradient is
+computed for it. It is not projected. The form of the training is that of big_vision's small example of SigLIP: 512
+pairs a step, 5,000 steps, learning rate 1e-3, weight decay 0.01, 16 tokens, initial temperature 0.1 and bias -2.71, 3 %
+of warm-up.
 """
 
 from ml_collections import ConfigDict
@@ -31,6 +31,7 @@ def get_config(run: str = "runs/vit_b16") -> ConfigDict:
     }
     config.model = {"name": "vit/B16"}
     config.text = {"name": "text/siglip_B", "depth": 6}
+    config.freeze = {"patterns": ("^backbone/",)}
     config.objective = {
         "name": "contrast",
         "embed_dim": 768,
@@ -45,7 +46,7 @@ def get_config(run: str = "runs/vit_b16") -> ConfigDict:
         "warmup": {"steps": 150},
         "weight_decay": 0.01,
         "clip_global_norm": 1.0,
-        "rules": ((r"(bias|scale)$", {"weight_decay": 0.0}), (r"^backbone/", {"freeze": True})),
+        "rules": ((r"(bias|scale)$", {"weight_decay": 0.0}),),
     }
     config.evals = {"retrieval": {"name": "caption_retrieval", "every": {"steps": 1000}}}
     config.checkpoint = {"every": {"steps": 1000}, "keep": 2}

@@ -14,6 +14,7 @@ distill     steps of self-distillation (DINO), with and without the making of it
             networks; on an accelerator at the published size in bfloat16, with its memory and utilisation
 contrast    the loss of CLIP and of SigLIP over a batch with its gradients, whole and in chunks: time and memory,
             beside open_clip's in PyTorch
+freeze      a train step with the first half of a network frozen, against the whole
 
 The table goes to standard output, progress to standard error, and everything with the machine, the versions and
 each single repeat to --out. What is written while measuring goes to a temporary folder (TMPDIR chooses where) that
@@ -31,7 +32,7 @@ from typing import Any
 from vision import program
 from vision.errors import UserError
 
-SUITES = ("start", "loop", "checkpoint", "data", "models", "knn", "distill", "contrast")
+SUITES = ("start", "loop", "checkpoint", "data", "models", "knn", "distill", "contrast", "freeze")
 # Whom a suite compares with, where there is an interpreter that has it.
 PEERS = {"data": ("torch", "tensorflow"), "models": ("torch",), "distill": ("torch",), "contrast": ("torch",)}
 
