@@ -6,8 +6,10 @@
 
 Pictures: attention (of each head), pca (of patch features), tsne (of embeddings), positions (their similarity),
 distance (of attention, layer by layer), mixing (a Mixer's token weights), neighbours (of each image in the training
-data), filters (of the first layer). Where a network has no such thing, a line says why. Without --images a few
-examples of the run's evaluation are taken. An image that does not decode is named and passed over.
+data), filters (of the first layer), activations (the examples that excite a feature map most, cut to the receptive
+field, and what in them does), saliency (of the scores of classes). Where a network has no such thing, a line says why.
+Without --images a few examples of the run's evaluation are taken. An image that does not decode is named and passed
+over.
 """
 
 import sys
@@ -35,13 +37,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--bank", type=int, help="training examples for neighbours (default: 100 to 2000, by cost)")
     parser.add_argument("--points", type=int, help="examples on the t-SNE plane (default: 100 to 1000, by cost)")
+    parser.add_argument("--layer", default="", metavar="A,B", help="whose maps are shown (default: three blocks)")
+    parser.add_argument("--maps", type=int, default=8, help="how many maps of each (default: 8)")
+    parser.add_argument("--examples", type=int, help="the strongest are found among (default: 100 to 10000, by cost)")
+    parser.add_argument(
+        "--rule", choices=("guided", "deconvnet", "gradient"), default="guided", help="back through ReLUs"
+    )
+    parser.add_argument("--smooth", type=int, help="noisy copies for saliency, 0 for none (default: 4 to 16, by cost)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the pictures (default: look, in the run's)")
     args = parser.read(argv)
     if (args.workdir is None) == (args.weights is None):
         raise UserError("give either --workdir or --weights")
-    for name in ("count", "bank", "points"):
+    for name in ("count", "bank", "points", "maps", "examples"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    if args.smooth is not None and args.smooth < 0:
+        raise UserError(f"--smooth must not be negative, got {args.smooth}")
     if not 0 < args.mass <= 1:
         raise UserError(f"--mass must be in (0, 1], got {args.mass}")
     program.prepare_jax()
@@ -63,7 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         note(f"{path}: {reason}")
     out = args.out or Path(args.workdir or ".") / "look"
     options = {"block": args.block, "keep": args.mass, "threshold": args.foreground}
-    look = Look(pretrained, sample, data, out, **options, bank=args.bank, points=args.points)
+    options |= {name: getattr(args, name) for name in ("bank", "points", "maps", "examples", "rule", "smooth")}
+    layers = tuple(name for name in args.layer.split(",") if name)
+    look = Look(pretrained, sample, data, out, **options, layers=layers)
     pictures = draw(look, names)
     for name, each in pictures.items():
         note(f"{name}: {', '.join(map(str, each.files)) if isinstance(each, Picture) else each}")

@@ -28,21 +28,24 @@ TILE, GAP, TEXT = 112, 4, 12
 VIT = {"patch_size": 4, "width": 16, "depth": 2, "num_heads": 2, "mlp_dim": 16}
 CLIP_RESNET = {"stage_sizes": (1, 1, 1, 1), "width": 4, "out_size": 8}
 MIXER = {"patch_size": 4, "width": 16, "depth": 2, "tokens_dim": 6, "channels_dim": 16}
+# What makes all pictures of a ViT quick to draw.
+FEW: dict = {"bank": 30, "points": 12, "layers": ("block01",), "maps": 2, "examples": 12, "smooth": 0}
 CONFIG = {"data": {"name": "digits", "split": "train"}, "evals": {"test": {"split": "test"}}}
+BOTH = {"activations", "saliency"}
 # A small network of every family: what it is built with, the images, and the pictures that it has without data.
 OF_EACH_FAMILY = {
-    "linear": ("linear", {}, (8, 8, 1), {"filters"}),
-    "mlp": ("mlp/128", {"hidden_sizes": (8,)}, (8, 8, 1), {"filters"}),
-    "lenet": ("lenet/5", {}, (28, 28, 1), {"pca", "filters"}),
-    "alexnet": ("alexnet/2014", {"hidden_sizes": (8,)}, (67, 67, 3), {"pca", "filters"}),
-    "vgg": ("vgg/11_bn_cifar", {"widths": (4, 4, 4, 4, 4)}, (32, 32, 3), {"pca", "filters"}),
-    "resnet": ("resnet/20", {"width": 4}, (16, 16, 3), {"pca", "filters"}),
-    "plain": ("plain/20", {"width": 4}, (16, 16, 3), {"pca", "filters"}),
-    "wide_resnet": ("wide_resnet/16_8", {"depth": 10, "width_factor": 1}, (16, 16, 3), {"pca", "filters"}),
-    "clip_resnet": ("clip_resnet/50", CLIP_RESNET, (64, 64, 3), {"pca", "filters"}),
-    "convnext": ("convnext/T", {"stage_sizes": (1, 1), "widths": (4, 8)}, (16, 16, 3), {"pca", "filters"}),
-    "mixer": ("mixer/S16", MIXER, (8, 12, 3), {"pca", "mixing", "filters"}),
-    "vit": ("vit/B16", VIT, (8, 12, 3), {"attention", "pca", "positions", "distance", "filters"}),
+    "linear": ("linear", {}, (8, 8, 1), {"filters", "saliency"}),
+    "mlp": ("mlp/128", {"hidden_sizes": (8,)}, (8, 8, 1), {"filters"} | BOTH),
+    "lenet": ("lenet/5", {}, (28, 28, 1), {"pca", "filters"} | BOTH),
+    "alexnet": ("alexnet/2014", {"hidden_sizes": (8,)}, (67, 67, 3), {"pca", "filters"} | BOTH),
+    "vgg": ("vgg/11_bn_cifar", {"widths": (4, 4, 4, 4, 4)}, (32, 32, 3), {"pca", "filters"} | BOTH),
+    "resnet": ("resnet/20", {"width": 4}, (16, 16, 3), {"pca", "filters"} | BOTH),
+    "plain": ("plain/20", {"width": 4}, (16, 16, 3), {"pca", "filters"} | BOTH),
+    "wide_resnet": ("wide_resnet/16_8", {"depth": 10, "width_factor": 1}, (16, 16, 3), {"pca", "filters"} | BOTH),
+    "clip_resnet": ("clip_resnet/50", CLIP_RESNET, (64, 64, 3), {"pca", "filters"} | BOTH),
+    "convnext": ("convnext/T", {"stage_sizes": (1, 1), "widths": (4, 8)}, (16, 16, 3), {"pca", "filters"} | BOTH),
+    "mixer": ("mixer/S16", MIXER, (8, 12, 3), {"pca", "mixing", "filters"} | BOTH),
+    "vit": ("vit/B16", VIT, (8, 12, 3), {"attention", "pca", "positions", "distance", "filters"} | BOTH),
 }
 
 
@@ -72,7 +75,7 @@ def drawn(vit, tmp_path_factory):
     folder = tmp_path_factory.mktemp("look")
     data = RunData(CONFIG, host_part_of(vit), print)
     sample = data.held_out(3)
-    look = Look(vit, sample, data, folder, bank=30, points=12)
+    look = Look(vit, sample, data, folder, **FEW)
     pictures = draw(look)
     return SimpleNamespace(look=look, pictures=pictures, page=write_page(folder / "look.html", "A", ["b"], pictures))
 
@@ -164,10 +167,19 @@ def test_the_page_has_every_picture_or_says_why_not(drawn):
                 with Image.open(path) as image:
                     assert min(image.size) > 50
     sources = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
-    # Attention (5 tiles), PCA (3), neighbours (2 x 6) of 3 images; positions and filters are one each.
-    assert len(sources) == 3 * (5 + 3 + 12) + 2
+    # Attention (5 tiles), PCA (3), neighbours (2 x 6) and saliency (4) of 3 images; the 9 strongest of 2 maps with what
+    # drives them; 3 images of each of 10 classes with their saliency; positions and filters are one each.
+    assert len(sources) == 3 * (5 + 3 + 12 + 4) + 2 * 2 * 9 + 10 * 3 * 2 + 2
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert page.count("svg") == 2
+
+
+def test_units_that_see_everything_and_have_no_relu_are_told_so(drawn):
+    made = drawn.pictures["activations"]
+    assert "vit/B16 has no ReLU that guided backpropagation could go back through" in made.body
+    assert "can depend on every pixel" in made.body
+    assert made.numbers["block01"]["rule"] == "gradient"
+    assert made.numbers["block01"]["receptive_field"] == [8, 8]
 
 
 def test_neighbours_and_their_labels_are_those_of_a_plain_search(drawn):
@@ -188,11 +200,11 @@ def test_neighbours_and_their_labels_are_those_of_a_plain_search(drawn):
 
 def test_a_second_look_writes_the_same_bytes(drawn, tmp_path):
     look = drawn.look
-    again = draw(Look(look.pretrained, look.sample, look.data, tmp_path, bank=30, points=12))
+    again = draw(Look(look.pretrained, look.sample, look.data, tmp_path, **FEW))
     page = write_page(tmp_path / "look.html", "A", ["b"], again)
     assert page.read_bytes() == drawn.page.read_bytes()
     written = sorted(path.name for path in tmp_path.iterdir())
-    assert len(written) == 8
+    assert len(written) == 11
     for name in written:
         assert (tmp_path / name).read_bytes() == (look.folder / name).read_bytes(), name
 
@@ -270,6 +282,8 @@ def test_the_program_takes_the_run_s_own_examples(run, tmp_path, capsys):
         (["--workdir", "x", "--mass", "0"], "--mass"),
         (["--workdir", "x", "--count", "0"], "--count"),
         (["--workdir", "x", "--bank", "-1"], "--bank"),
+        (["--workdir", "x", "--maps", "0"], "--maps"),
+        (["--workdir", "x", "--smooth", "-1"], "--smooth"),
         (["--workdir", "x"], "no run with data of its own: give --images"),
         (["--workdir", "x", "--images", "/no/such"], "no such file or folder"),
     ],

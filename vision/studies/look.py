@@ -4,22 +4,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from vision.analysis import pictures_of_images, pictures_of_numbers, pictures_of_weights
 from vision.analysis.embedding import neighbour_agreement, tsne
 from vision.analysis.gallery import Picture
+from vision.analysis.guided import Rule
 from vision.errors import UserError, did_you_mean
 from vision.evaluation.knn_search import Neighbours, search
 from vision.models.positions import sincos_2d
-from vision.studies import look_network
-from vision.studies.look_data import RunData, Sample
+from vision.studies import look_inside, look_network
+from vision.studies.look_data import Browsed, RunData, Sample
 from vision.studies.look_network import Attention, Missing
 from vision.training.pretrained import Pretrained
 
+T = TypeVar("T", Sample, Browsed)
 _NEIGHBOURS = 5
-_BANK, _POINTS = 2000, 1000
+_BANK, _POINTS, _EXAMPLES, _OF_CLASSES = 2000, 1000, 10_000, 500
 _AGREEMENT_OVER = 10
 _MIXING_BLOCKS = 3
 
@@ -38,6 +41,11 @@ class Look:
       threshold: of the foreground, see :func:`vision.analysis.patch_pca.foreground`.
       bank: how many training examples neighbours are looked for in; None for what is soon computed, at most 2000.
       points: how many examples stand on the plane; None for what is soon computed, at most 1000.
+      layers: features whose maps are shown with what excites them; the first, middle and last block by default.
+      maps: how many of each.
+      examples: among how many the strongest are looked for; None for what is soon computed, at most 10,000.
+      rule: how gradients go back through ReLUs.
+      smooth: noisy copies of each image whose gradients are averaged; None for what is soon computed, at most 16.
     """
 
     pretrained: Pretrained
@@ -49,6 +57,11 @@ class Look:
     threshold: float = 0.0
     bank: int | None = None
     points: int | None = None
+    layers: tuple[str, ...] = ()
+    maps: int = 8
+    examples: int | None = None
+    rule: Rule = "guided"
+    smooth: int | None = None
 
     @cached_property
     def attention(self) -> Attention:
@@ -207,7 +220,21 @@ def _filters(look: Look) -> Picture:
     return pictures_of_weights.filters(look.folder, pixels, what=what)
 
 
-def _data(sample: Callable[[int], Sample], most: int) -> Sample:
+def _activations(look: Look) -> Picture:
+    most = look.examples or look_network.affordable(look.pretrained, _EXAMPLES)
+    images = look.sample.browsed() if look.data is None else _data(look.data.browsed, most)
+    return look_inside.activations(
+        look.pretrained, images, look.folder, layers=look.layers, maps=look.maps, rule=look.rule
+    )
+
+
+def _saliency(look: Look) -> Picture:
+    look_inside.check_classifier(look.pretrained)
+    of_classes = None if look.data is None else _data(look.data.held_out, _OF_CLASSES)
+    return look_inside.saliency(look.pretrained, look.sample, of_classes, look.folder, smooth=look.smooth)
+
+
+def _data(sample: Callable[[int], T], most: int) -> T:
     """Data that have moved away leave one picture out, not all."""
     try:
         return sample(most)
@@ -224,4 +251,6 @@ PICTURES: dict[str, Callable[[Look], Picture]] = {
     "mixing": _mixing,
     "neighbours": _neighbours,
     "filters": _filters,
+    "activations": _activations,
+    "saliency": _saliency,
 }

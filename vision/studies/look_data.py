@@ -43,6 +43,24 @@ class Sample(NamedTuple):
             return ("",) * len(self.images)
         return tuple(self.class_names[label] for label in self.labels.tolist())
 
+    def browsed(self) -> "Browsed":
+        """Returns the images as those that are read when they are needed."""
+        return Browsed(len(self.images), lambda rows: self.images[rows], self.where)
+
+
+class Browsed(NamedTuple):
+    """Images that are read as they are needed.
+
+    Attributes:
+      count: how many.
+      read: numbers from 0 to ``count`` to uint8 images ``[n, height, width, channels]``.
+      where: what they are of, for people.
+    """
+
+    count: int
+    read: Callable[[np.ndarray], np.ndarray]
+    where: str
+
 
 def host_part_of(pretrained: Pretrained) -> HostPart:
     """Returns what brings an image to the shape that a model takes."""
@@ -114,8 +132,7 @@ class RunData(NamedTuple):
 
     def held_out(self, most: int) -> Sample:
         """Returns examples of the first evaluation's split, or training examples where there is none."""
-        splits = [section.get("split") for section in (self.config.get("evals") or {}).values()]
-        return self.sample(splits[0], most) if splits else self.training(most)
+        return self.sample(self._held_out_split(), most)
 
     def sample(self, split: str | None, most: int) -> Sample:
         """Returns up to ``most`` examples of a split, spread evenly over it.
@@ -127,10 +144,7 @@ class RunData(NamedTuple):
         Raises:
           UserError: there are no such data here, or an image does not decode.
         """
-        data = self.config["data"]
-        opener = Opener.of(data, note=self.note)
-        source = usable(opener(split), self.part, opener.on_error, self.note)
-        positions = np.array(_spread(len(source), most))
+        source, positions, where = self._chosen(split, most)
         arrays = columns(source, self.part, positions, np.zeros_like(positions))
         labels = arrays.get("label")
         if labels is not None and (labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer)):
@@ -139,9 +153,34 @@ class RunData(NamedTuple):
         names = tuple(f"example {position}" for position in positions.tolist())
         if labels is not None:
             names = tuple(f"{name}: {class_names[label]}" for name, label in zip(names, labels.tolist(), strict=True))
-        count = f"{len(positions):,}" if len(positions) == len(source) else f"{len(positions):,} of {len(source):,}"
-        where = f"{count} examples of {data['name']}, {split or 'held out'}"
         return Sample(arrays["image"], names, labels, class_names, where)
+
+    def browsed(self, most: int) -> "Browsed":
+        """Returns the examples of :meth:`held_out`, to be read a part at a time.
+
+        Raises:
+          UserError: there are no such data here.
+        """
+        source, positions, where = self._chosen(self._held_out_split(), most)
+
+        def read(rows: np.ndarray) -> np.ndarray:
+            chosen = positions[rows]
+            return columns(source, self.part, chosen, np.zeros_like(chosen))["image"]
+
+        return Browsed(len(positions), read, where)
+
+    def _held_out_split(self) -> str | None:
+        splits = [section.get("split") for section in (self.config.get("evals") or {}).values()]
+        return splits[0] if splits else self.config["data"]["split"]
+
+    def _chosen(self, split: str | None, most: int) -> tuple[Any, np.ndarray, str]:
+        """A split, the positions of examples spread evenly over it, and what they are for people."""
+        data = self.config["data"]
+        opener = Opener.of(data, note=self.note)
+        source = usable(opener(split), self.part, opener.on_error, self.note)
+        positions = np.array(_spread(len(source), most))
+        count = f"{len(positions):,}" if len(positions) == len(source) else f"{len(positions):,} of {len(source):,}"
+        return source, positions, f"{count} examples of {data['name']}, {split or 'held out'}"
 
 
 def config_of_run(path: str) -> Mapping[str, Any] | None:

@@ -61,7 +61,7 @@ def attention(pretrained: Pretrained, images: np.ndarray) -> Attention:
     if grid is None or not hasattr(module, "attention_weights"):
         raise Missing(f"{pretrained.name} has no attention between patches")
     model = replace(pretrained.model, module=module.clone(attention_weights=True))
-    found = [_attention_of(model, *_arguments(pretrained, image[None])) for image in images]
+    found = [_attention_of(model, *arguments(pretrained, image[None])) for image in images]
     maps, reach = (np.concatenate(each) for each in zip(*jax.device_get(found), strict=True))
     return Attention(maps.reshape(*maps.shape[:3], *grid), reach)
 
@@ -105,14 +105,20 @@ def embed(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
 
 def _feature(pretrained: Pretrained, name: str, images: np.ndarray) -> np.ndarray:
     """A batch at a time; the last is filled up, so that one program serves any number of images."""
-    size = _BATCH if images.shape[1] * images.shape[2] <= _SMALL else _BATCH // 8
+    size = batch_size(pretrained)
     parts = []
     for start in range(0, len(images), size):
         chunk = images[start : start + size]
         filled = np.zeros((size, *images.shape[1:]), np.uint8)
         filled[: len(chunk)] = chunk
-        parts.append(np.asarray(_feature_of(pretrained.model, name, *_arguments(pretrained, filled)))[: len(chunk)])
+        parts.append(np.asarray(_feature_of(pretrained.model, name, *arguments(pretrained, filled)))[: len(chunk)])
     return np.concatenate(parts)
+
+
+def batch_size(pretrained: Pretrained) -> int:
+    """Returns how many images are computed at a time."""
+    height, width, _ = pretrained.image_shape
+    return _BATCH if height * width <= _SMALL else _BATCH // 8
 
 
 @partial(jax.jit, static_argnames=("model", "name"))
@@ -120,8 +126,8 @@ def _feature_of(model: Model, name: str, params: Any, collections: Any, images: 
     return model.apply(params, collections, images, keys=None, train=False)[1][name].astype(jnp.float32)
 
 
-def _arguments(pretrained: Pretrained, pixels: np.ndarray) -> tuple[Any, Any, np.ndarray]:
-    """What a model is applied to: its parameters, and images as it expects them."""
+def arguments(pretrained: Pretrained, pixels: np.ndarray) -> tuple[Any, Any, np.ndarray]:
+    """Returns what a model is applied to: its parameters, and uint8 images as it expects them."""
     mean, std = (np.asarray(each, np.float32) for each in (pretrained.preprocessing.mean, pretrained.preprocessing.std))
     return pretrained.params, pretrained.collections, (pixels.astype(np.float32) / 255 - mean) / std
 
