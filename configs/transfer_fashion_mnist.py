@@ -1,9 +1,11 @@
 """Half of the classes of Fashion-MNIST, to start from where the other half is learned with few labels.
 
 Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/transfer_fashion_mnist.py
-(FOLDER holds the prepared data set, `fashion_mnist/3.0.1` below it.) Then the shoes, shirts and bags:
+(FOLDER holds the prepared data set, `fashion_mnist/3.0.1` below it.) Then sandals, shirts, sneakers, bags and boots:
 python -m experiments.transfer --init_from runs/transfer_fashion_mnist --dataset fashion_mnist --classes 5 6 7 8 9
-Expected: not measured yet.
+Expected: test accuracy 0.926 on its own five classes (one seed, not in docs/results.md) in three minutes of one core;
+the table of the transfer, three seeds at 1%, 10% and 100% of the labels, is not measured yet, about half an hour.
+On a CPU both are faster with the XLA_FLAGS of docs/results.md.
 """
 
 from ml_collections import ConfigDict

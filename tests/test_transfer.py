@@ -126,7 +126,7 @@ def test_methods_differ_in_nothing_but_what_they_are(start):
 
 
 def test_steps_depend_on_the_labels_alone():
-    assert [SIZES["small"].steps(labels, 64) for labels in (281, 3000, 30_000)] == [300, 469, 800]
+    assert [SIZES["small"].steps(labels, 64) for labels in (281, 3000, 30_000)] == [300, 375, 600]
 
 
 @pytest.mark.parametrize(

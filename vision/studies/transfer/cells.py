@@ -75,7 +75,7 @@ def choose_rate(
             found[rate] = None
             if set(found.values()) == {None} and rate == rates[-1]:
                 raise
-    best = max(rates, key=lambda rate: -1.0 if found[rate] is None else found[rate])
+    best = max(rates, key=lambda rate: found[rate] or 0.0)
     return best, {f"{rate:g}": accuracy for rate, accuracy in found.items()}
 
 

@@ -57,7 +57,7 @@ class Budget:
         return min(max(round(self.epochs * labels / batch_size), self.least), self.most)
 
 
-SIZES = {"small": Budget(10, 300, 800, 2), "full": Budget(30, 1000, 20_000, 4)}
+SIZES = {"small": Budget(8, 300, 600, 2), "full": Budget(30, 1000, 20_000, 4)}
 BATCH_SIZE = 64
 
 
