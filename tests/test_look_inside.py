@@ -40,7 +40,7 @@ def test_streaming_keeps_what_sorting_everything_gives():
     np.testing.assert_array_equal(state.examples, order.T)
     np.testing.assert_array_equal(state.values, np.take_along_axis(largest, order, axis=0).T)
     np.testing.assert_array_equal(state.places, np.take_along_axis(responses.argmax(axis=1), order, axis=0).T)
-    assert int(state.count) == 23
+    assert int(state.seen) == 23
     np.testing.assert_allclose(state.mean, largest.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(state.squares / 23, largest.var(axis=0), rtol=1e-5)
     assert activations.most_varied(state, 2) == np.argsort(-largest.var(axis=0))[:2].tolist()

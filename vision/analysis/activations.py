@@ -15,7 +15,7 @@ class Strongest(NamedTuple):
       values: in falling order, ``[maps, k]``; -inf where fewer examples have been seen.
       examples: which ones they are of, ``[maps, k]``; -1 likewise.
       places: where in the map, counted row by row, ``[maps, k]``.
-      count: how many examples have been seen.
+      seen: how many examples.
       mean: of each example's largest response, ``[maps]``.
       squares: sum of its squared deviations from the mean, ``[maps]``.
     """
@@ -23,7 +23,7 @@ class Strongest(NamedTuple):
     values: Float[Array, "maps k"]
     examples: Int[Array, "maps k"]
     places: Int[Array, "maps k"]
-    count: Int[Array, ""]
+    seen: Int[Array, ""]
     mean: Float[Array, " maps"]
     squares: Float[Array, " maps"]
 
@@ -59,13 +59,13 @@ def updated(
     number = jnp.where(there, examples, -1)[:, None]
     values, order = lax.top_k(jnp.concatenate([strongest.values, ranked.T], axis=1), strongest.values.shape[1])
     of_batch = (jnp.broadcast_to(number, place.shape), place)
-    kept = [
+    kept_examples, kept_places = (
         jnp.take_along_axis(jnp.concatenate([before, now.T], axis=1), order, axis=1)
         for before, now in zip((strongest.examples, strongest.places), of_batch, strict=True)
-    ]
+    )
     # The moments of two parts together (Chan et al. 1979).
     count = jnp.sum(there)
-    total = strongest.count + count
+    total = strongest.seen + count
     weight = there[:, None] / jnp.maximum(count, 1)
     mean = jnp.sum(largest * weight, axis=0)
     squares = jnp.sum(jnp.where(there[:, None], jnp.square(largest - mean), 0), axis=0)
@@ -73,10 +73,11 @@ def updated(
     share = count / jnp.maximum(total, 1)
     return Strongest(
         values,
-        *kept,
+        kept_examples,
+        kept_places,
         total,
         strongest.mean + apart * share,
-        strongest.squares + squares + jnp.square(apart) * strongest.count * share,
+        strongest.squares + squares + jnp.square(apart) * strongest.seen * share,
     )
 
 

@@ -115,17 +115,19 @@ def _sums(equation: Any, operands: list[Array | None]) -> list[Array]:
     there = [operand for operand in operands if operand is not None]
     parameters = {**equation.params, "preferred_element_type": jnp.dtype("float32")}
     if name in _BY_ENTRY:
-        return [sum(jnp.broadcast_to(operand, shapes[0]) for operand in there)]
+        return [sum((jnp.broadcast_to(operand, shapes[0]) for operand in there), jnp.zeros(shapes[0]))]
     if name in _BY_PLACE:
         return as_it_is(equation, _with_zeros(equation, operands))
     if name == "conv_general_dilated" and operands[1] is None:
         kernel = jnp.ones(equation.invars[1].aval.shape)
         return [equation.primitive.bind(operands[0], kernel, **parameters)]
     if name == "dot_general":
-        ones = [jnp.ones(variable.aval.shape) for variable in equation.invars]
-        pairs = [(operands[0], ones[1])] * (operands[0] is not None)
-        pairs += [(ones[0], operands[1])] * (operands[1] is not None)
-        return [sum(equation.primitive.bind(*pair, **parameters) for pair in pairs)]
+        left, right = (jnp.ones(variable.aval.shape) for variable in equation.invars)
+        total = jnp.zeros(shapes[0])
+        for pair in ((operands[0], right), (left, operands[1])):
+            if pair[0] is not None and pair[1] is not None:
+                total = total + equation.primitive.bind(*pair, **parameters)
+        return [total]
     if name in _REDUCTIONS:
         return [jnp.sum(there[0], axis=equation.params["axes"])]
     if name in _WINDOWS:

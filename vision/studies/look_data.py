@@ -52,12 +52,12 @@ class Browsed(NamedTuple):
     """Images that are read as they are needed.
 
     Attributes:
-      count: how many.
-      read: numbers from 0 to ``count`` to uint8 images ``[n, height, width, channels]``.
+      total: how many.
+      read: numbers from 0 to ``total`` to uint8 images ``[n, height, width, channels]``.
       where: what they are of, for people.
     """
 
-    count: int
+    total: int
     read: Callable[[np.ndarray], np.ndarray]
     where: str
 

@@ -94,11 +94,11 @@ def strongest_units(
       maps: how many of each feature.
       rule: how gradients go back through ReLUs; where there is none, it is the plain gradient.
     """
-    names, k = tuple(layers), min(STRONGEST, images.count)
+    names, k = tuple(layers), min(STRONGEST, images.total)
     states = {name: activations.none_yet(shape[-1], k) for name, shape in layers.items()}
     size = batch_size(pretrained)
-    for start in range(0, images.count, size):
-        rows = np.arange(start, min(start + size, images.count))
+    for start in range(0, images.total, size):
+        rows = np.arange(start, min(start + size, images.total))
         pixels = np.zeros((size, *pretrained.image_shape), np.uint8)
         pixels[: len(rows)] = images.read(rows)
         features = _features_of(pretrained.model, names, *arguments(pretrained, pixels))
@@ -131,7 +131,11 @@ def _units(
     values, examples, places = (np.asarray(each)[maps] for each in (state.values, state.examples, state.places))
     distinct, where = np.unique(examples, return_inverse=True)
     pixels = images.read(distinct)[where.reshape(examples.shape)]
-    apply = lambda variables, image: pretrained.model.apply(*variables, image, keys=None, train=False)[1][name]  # noqa: E731
+
+    def apply(variables: Any, image: jax.Array) -> jax.Array:
+        params, collections = variables
+        return pretrained.model.apply(params, collections, image, keys=None, train=False)[1][name]
+
     variables = (pretrained.params, pretrained.collections)
     spec = jax.ShapeDtypeStruct((1, *pretrained.image_shape), jnp.float32)
     fields = receptive_fields(apply, variables, spec, places.reshape(-1)).reshape(*places.shape, *pixels.shape[2:4])

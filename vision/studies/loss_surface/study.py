@@ -57,9 +57,8 @@ def study(
     result = {"split": split, "examples": used, "grid": grid._asdict(), "runs": runs, "files": files}
     losses, errors = (np.stack([each[key] for each in found]) for key in ("loss", "error"))
     names = list(opened)
-    arrays = {"distances": grid.distances, "loss": losses, "error": errors, "runs": np.array(names)}
     try:
-        np.savez(files["npz"], **arrays)
+        np.savez(files["npz"], distances=grid.distances, loss=losses, error=errors, runs=np.array(names))
     except OSError as error:
         raise UserError(f"cannot write {files['npz']}: {error.strerror or error}") from error
     parts.write(Path(files["json"]), {**result, "distances": grid.distances.tolist(), "command": command})
