@@ -11,7 +11,7 @@ from vision.data.sources import Opener
 from vision.studies.transfer.shares import Part
 from vision.training.pretrained import evaluators_on, load_pretrained
 
-STRENGTHS = (0.01, 0.1, 1.0)
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 _USUAL = 0.1
 _FOLDS = 5
 _BATCH = 500

@@ -10,7 +10,7 @@ from vision.data.sources import Opener
 from vision.studies import parts
 from vision.studies.transfer import cells
 from vision.studies.transfer.methods import SIZES, Method, config_of
-from vision.studies.transfer.probe import probed
+from vision.studies.transfer.probe import STRENGTHS, probed
 from vision.studies.transfer.shares import Part, Share
 from vision.studies.transfer.start import Start
 from vision.studies.transfer.summary import Row, row
@@ -150,4 +150,5 @@ def _probe(ground: Ground, part: Part, seed: int) -> dict[str, Any]:
     # The features of one part are the same for every seed, and so is what is fitted to them.
     word = f"probe_{part.start}_{part.stop}"
     options = {"data": ground.data, "part": part.text, "test": ground.options.test, "weights": start.weights}
+    options |= {"strengths": STRENGTHS}
     return parts.done_or_new(workdir / "parts", word, options, measured, note=ground.note)
