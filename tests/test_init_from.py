@@ -6,10 +6,12 @@ import json
 import jax
 import numpy as np
 import pytest
+from conftest import tiny
 from PIL import Image
 from safetensors.numpy import save_file
 
 from vision import models
+from vision.config.loading import plain
 from vision.errors import UserError
 from vision.interop.namings import NAMINGS
 from vision.interop.trees import flat
@@ -89,6 +91,30 @@ def test_another_number_of_classes_replaces_the_head_alone_and_says_so(run, tmp_
     assert "params/head/kernel" in line
     assert "[16, 3]" in line
     assert "[16, 4]" in line
+
+
+def test_a_head_of_other_classes_is_left_out_though_it_has_their_number(tmp_path):
+    """Otherwise a network would begin with the weights of trousers for bags, and nobody would be told."""
+
+    def made(classes, **more):
+        return plain(tiny()) | {"data": {"name": "digits", "classes": classes}, "evals": {}, "ema": None} | more
+
+    train(made((0, 1, 2)), tmp_path / "first")
+    kernel = load_arrays(tmp_path / "first", 12)[1]["params/head/kernel"]
+    for classes, taken in (((0, 1, 2), True), ((2, 1, 0), False), ((5, 6, 7), False)):
+        notes: list[str] = []
+        experiment = assemble(resolve(made(classes, init_from=str(tmp_path / "first"))))
+        begun = where_to_start(experiment, Checkpoints(tmp_path / "none" / "checkpoints"), {}, notes.append)
+        params = jax.device_get(begun.state.params)
+        assert np.array_equal(params["head"]["kernel"], kernel) == taken
+        assert any("other classes" in note for note in notes) != taken
+    distilled = made(
+        (5, 6, 7),
+        objective={"name": "knowledge_distillation"},
+        teacher={"model": made(())["model"], "init_from": str(tmp_path / "first")},
+    )
+    with pytest.raises(UserError, match="a teacher's weights must all be there"):
+        train(distilled, tmp_path / "taught")
 
 
 def test_scanned_blocks_and_larger_images_take_them_over_too(run, tmp_path):

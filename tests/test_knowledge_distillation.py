@@ -91,9 +91,7 @@ def teacher(tmp_path_factory):
 def student(path, /, **changes):
     made = plain(tiny()) | {"objective": {"name": "knowledge_distillation"}, "duration": {"steps": 4}}
     return (
-        made
-        | {"teacher": {"model": TEACHER, "init_from": str(path)}, "checkpoint": {"every": {"steps": 2}}}
-        | changes
+        made | {"teacher": {"model": TEACHER, "init_from": str(path)}, "checkpoint": {"every": {"steps": 2}}} | changes
     )
 
 

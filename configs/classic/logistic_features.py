@@ -7,9 +7,9 @@ Expected: test accuracy 0.992 in seconds. The features are those of the quicksta
   python -m experiments.extract --workdir runs/quickstart --dataset digits --out features/digits
 
 leave in a folder; another folder stands behind the colon, :runs/NAME/features. Of the shards a part can be taken, for
-example the labels of 1% with --config.data.split='train[:1%]'. Every estimator learns on them (--config.estimator.name),
-and so does softmax regression by gradient: configs/softmax_regression.py with --config.data.name=features:FOLDER
---config.data.mean=None --config.data.std=None.
+example the labels of 1% with --config.data.split='train[:1%]'. Every estimator learns on them, by
+--config.estimator.name, and so does softmax regression by gradient: configs/softmax_regression.py with
+--config.data.name=features:FOLDER --config.data.mean=None --config.data.std=None.
 """
 
 from ml_collections import ConfigDict

@@ -26,7 +26,7 @@ class Training:
     def __init__(self, network: dict[str, Any], frozen: int):
         random = np.random.default_rng(0)
         images = random.integers(0, 256, (4 * _BATCH_SIZE, 32, 32, 3), dtype=np.uint8)
-        given = {"train": {"image": images, "label": np.arange(len(images), dtype=np.int32) % 10}}
+        given: Any = {"train": {"image": images, "label": np.arange(len(images), dtype=np.int32) % 10}}
         config = {
             "data": {"name": "arrays", "residency": "device"},
             "model": network,

@@ -58,7 +58,9 @@ def given_weights(section: Mapping[str, Any], experiment: Experiment, note: Note
     if experiment.text is not None:
         note("config.init_from: fills the image model; the text model and the projection stay as initialised")
     try:
-        given, report, preprocessing = weights_for(model, shape, experiment.config["model"], section, note)
+        given, report, preprocessing = weights_for(
+            model, shape, experiment.config["model"], section, note, class_names=experiment.source.class_names
+        )
     except UserError as error:
         raise UserError(f"config.init_from: {error}") from error
     for line in report.lines():
@@ -79,7 +81,8 @@ def teacher_weights(experiment: Experiment, note: Note) -> Given:
     where, options = "config.teacher.init_from", config["teacher"]["model"]
     try:
         given, report, preprocessing = weights_for(
-            teacher, teacher.image_shape, options, config["teacher"]["init_from"], note
+            *(teacher, teacher.image_shape, options, config["teacher"]["init_from"], note),
+            class_names=experiment.source.class_names,
         )
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
@@ -95,7 +98,13 @@ def teacher_weights(experiment: Experiment, note: Note) -> Given:
 
 
 def weights_for(
-    model: Model, shape: ImageShape, options: Mapping[str, Any], section: Mapping[str, Any], note: Note
+    model: Model,
+    shape: ImageShape,
+    options: Mapping[str, Any],
+    section: Mapping[str, Any],
+    note: Note,
+    *,
+    class_names: Sequence[str] = (),
 ) -> tuple[Given, Report, Preprocessing | None]:
     """Returns weights in the form that a model takes, what was done to them, and what they expect of images.
 
@@ -105,6 +114,7 @@ def weights_for(
       options: of the model, with its name.
       section: see :func:`vision.training.schema.init_section`.
       note: told what people should know.
+      class_names: that the model is to tell apart; a run's head of other classes is left out, whatever its shape.
 
     Raises:
       UserError: see :func:`given_weights`.
@@ -118,7 +128,12 @@ def weights_for(
         _, arrays, metadata = load_arrays(path, section["step"])
         own = metadata.get("model") or metadata["config"]["model"]
         _check_options(own, options, str(path), section["may_differ"])
-        taken, others = nested(model_arrays(arrays, average=section["average"], note=note))
+        found = model_arrays(arrays, average=section["average"], note=note)
+        names = tuple(metadata.get("class_names") or ())
+        if names and class_names and names != tuple(class_names):
+            note(f"{path} tells other classes apart ({', '.join(names[:3])}, ...): its head is left out")
+            found = {array: leaf for array, leaf in found.items() if not re.search(HEADS, array)}
+        taken, others = nested(found)
         fitted = fit(
             flat(unstack_blocks(taken), others),
             flat(params, collections),

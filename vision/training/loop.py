@@ -278,6 +278,7 @@ class _Run:
             "early_stopping": self.patience.record() if self.early else None,
             "num_classes": getattr(self.experiment.model.module, "num_classes", 0),
             "image_shape": self.experiment.model.image_shape,
+            "class_names": list(self.experiment.source.class_names),
         }
         if self.tokenizer is not None:
             metadata["tokenizer"] = self.tokenizer.to_json()

@@ -149,6 +149,6 @@ def _probe(ground: Ground, part: Part, seed: int) -> dict[str, Any]:
 
     # The features of one part are the same for every seed, and so is what is fitted to them.
     word = f"probe_{part.start}_{part.stop}"
-    options = {"data": ground.data, "part": part.text, "test": ground.options.test, "weights": start.weights}
-    options |= {"strengths": STRENGTHS}
+    options: dict[str, Any] = {"data": ground.data, "part": part.text, "test": ground.options.test}
+    options |= {"weights": start.weights, "strengths": STRENGTHS}
     return parts.done_or_new(workdir / "parts", word, options, measured, note=ground.note)
