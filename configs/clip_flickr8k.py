@@ -3,9 +3,8 @@
 Command: python -m experiments.train --config configs/clip_flickr8k.py:RUN --config.data.name=captions:FILE
 (RUN is a training of configs/folder_resnet.py on tiny images, or any ResNet-18 of width 16; FILE is the table of
 captions, with the photos beside it in `images`.)
-Expected: not measured yet.
-The first 800 of a thousand photos are trained on, 200 are held out: a text finds its photo among them by chance in 5 %
-of cases at R@10. So few photos teach few words; the number is what it is.
+Expected: of the 200 photos that are held out a text finds its own among the first ten in 0.217 of cases, chance 0.050
+(one seed, see docs/results.md), in seven minutes of one core. 800 photos teach few words; the number is what it is.
 """
 
 from ml_collections import ConfigDict

@@ -2,10 +2,9 @@
 
 Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/simclr_fashion_mnist.py
 (FOLDER holds the prepared data set, `fashion_mnist/3.0.1` below it.)
-Expected: weighted kNN (k = 20) on the test images 0.684 untrained and 0.804 at the end (mean of 3 seeds, see
-docs/results.md), in about twenty minutes on one busy core. The network is that of
-`configs/dino_fashion_mnist.py:quick`,
-which ends at 0.793.
+Expected: weighted kNN (k = 20) on the test images 0.684 untrained and 0.817 at the end (mean of 3 seeds, see
+docs/results.md), in about twenty minutes of one core. The network is that of `configs/dino_fashion_mnist.py:quick`,
+which ends at 0.793 after its 4 epochs, as this does at 0.804.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +15,7 @@ from vision.data.augment import two_views
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.batch_size = 256
-    config.duration = {"epochs": 4}
+    config.duration = {"epochs": 8}
     config.data = {
         "name": "fashion_mnist",
         "views": two_views.simclr_views(size=28, scale=(0.2, 1.0), strength=0.5, blur=0.0),
