@@ -28,6 +28,14 @@ class Stopped(UserError):
         self.exit_code = 128 + signal_number
 
 
+class Preempted(Stopped):
+    """The time is over, the machine is taken away, or another process is gone; exit code 75: start it again."""
+
+    def __init__(self, message: str):
+        super().__init__(message, signal_number=0)
+        self.exit_code = 75
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns ``"; did you mean 'x'?"`` for the nearest known word, or an empty string where none is near."""
     candidates = {str(name).lower(): str(name) for name in known}

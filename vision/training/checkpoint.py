@@ -154,6 +154,10 @@ class Checkpoints:
         except _NOT_SAVED as error:
             raise self._not_saved(None, error) from error
 
+    def saving(self) -> bool:
+        """Whether a save is still on its way to disk."""
+        return bool(self._manager.is_saving_in_progress())
+
     def close(self) -> None:
         """Ends the background work. A save that fails only now is not reported: call :meth:`wait` first to know."""
         with suppress(*_NOT_SAVED):

@@ -1,25 +1,32 @@
-"""Ctrl-C and SIGTERM as a request: finish the step, save, say how to go on."""
+"""Ctrl-C, SIGTERM and a scheduler's warning as a request: finish the step, save, say how to go on."""
 
 import signal
 import threading
 from types import FrameType
 
-import jax
-import numpy as np
+from vision.errors import Preempted
+
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Interrupt:
-    """Within its ``with`` block a first signal is only noted; a second one acts as it always does."""
+    """Within its ``with`` block a first signal is only noted; a second one acts as it always does.
+
+    SIGUSR1 and SIGUSR2 are what schedulers warn with before they take the machine away (``sbatch --signal``). Where
+    they are heeded, they are noted however often they come, and the SIGTERM that follows them is a first signal.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self) -> None:
+    def __init__(self, *, warnings: bool = False) -> None:
+        self.warned = False
         self._received = 0
+        self._numbers = (*self.SIGNALS, *WARNINGS) if warnings else self.SIGNALS
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+            self._previous = {number: signal.signal(number, self._note) for number in self._numbers}
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -27,17 +34,23 @@ class Interrupt:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number in WARNINGS:
+            self.warned = True
+            return
         self._received = number
-        for each, handler in self._previous.items():
-            signal.signal(each, handler)  # type: ignore[arg-type]
+        for each in self.SIGNALS:
+            signal.signal(each, self._previous[each])  # type: ignore[arg-type]
 
     def received(self) -> int:
-        """Returns the number of a signal that this or another process received, or 0.
+        """Returns the number of the signal that this process received, or 0."""
+        return self._received
 
-        With several processes it is a collective: all must ask at the same step.
-        """
-        if jax.process_count() == 1:
-            return self._received
-        from jax.experimental import multihost_utils
 
-        return int(np.max(multihost_utils.process_allgather(np.int32(self._received), tiled=False)))
+def heed_warnings() -> None:
+    """Makes a scheduler's warning end a program that has nothing to save yet with the code that asks to be requeued."""
+
+    def warned(number: int, frame: FrameType | None) -> None:
+        raise Preempted("warned by the scheduler before training began; the same command starts again")
+
+    for number in WARNINGS:
+        signal.signal(number, warned)

@@ -29,6 +29,7 @@ from vision.training.processes import check_same, start_jax, together
 from vision.training.schema import resolve
 from vision.training.sharding import describe
 from vision.training.start import where_to_start
+from vision.training.stopping import Stopping, TimeBudget
 
 AtStep = Mapping[int, Callable[[], None]]
 
@@ -39,6 +40,7 @@ def train(
     *,
     sources: Given | None = None,
     at_step: AtStep | None = None,
+    budget: TimeBudget | None = None,
 ) -> dict[str, Any]:
     """Trains what a config describes in a folder, from wherever the folder has got to.
 
@@ -47,6 +49,7 @@ def train(
       workdir: the run's folder; made if need be.
       sources: split -> source or arrays in memory, for ``config.data.name = "arrays"``.
       at_step: what to call when so many steps are done, once they have been dispatched.
+      budget: the time that it may take; None does not limit it.
 
     Returns:
       ``{"workdir": ..., "step": ..., "steps": ..., "<eval>": {"<metric>": ...}}``. With ``config.early_stopping``
@@ -56,7 +59,7 @@ def train(
     Raises:
       UserError: what was asked for cannot be done.
       TrainingFailed: a loss was not finite.
-      Stopped: a signal came; the state is saved.
+      Stopped: a signal came or, as Preempted, the time is nearly over; the state is saved.
     """
     resolved = resolve(plain(config))
     path = Path(workdir)
@@ -73,7 +76,7 @@ def train(
             experiment = assemble(resolved, given=sources, tokenizer=kept_tokenizer(resolved, path))
         stack.callback(experiment.pipeline.close)
         check_same(experiment.source.fingerprint, "training data")
-        run = _Run(experiment, path, at_step or {})
+        run = _Run(experiment, path, at_step or {}, budget or TimeBudget(None))
         stack.callback(run.checkpoints.close)
         return run.go()
 
@@ -93,7 +96,7 @@ def _report(path: Path) -> None:
 class _Run:
     """One call of :func:`train`: what it is made of, and where it has got to."""
 
-    def __init__(self, experiment: Experiment, path: Path, at_step: AtStep):
+    def __init__(self, experiment: Experiment, path: Path, at_step: AtStep, budget: TimeBudget):
         config, section = experiment.config, experiment.config["checkpoint"]
         self.experiment, self.path, self.first = experiment, path, jax.process_index() == 0
         self.total = experiment.total_steps
@@ -118,7 +121,7 @@ class _Run:
             name: experiment.steps_of(each["every"], f"config.evals.{name}.every")
             for name, each in config["evals"].items()
         }
-        self.at_step = at_step
+        self.at_step, self.budget, self.saving_since = at_step, budget, 0.0
         self.per_dispatch = min([experiment.steps_per_dispatch, self.total, *self._periods()])
         self.results: dict[str, dict[str, float]] = {}
         self.warnings: dict[str, int] = {}  # what is wrong now, and since which line
@@ -148,13 +151,18 @@ class _Run:
             self.checkpoints.warm_up(self.state)
             if not self.step:
                 self._evaluate([name for name, each in config["evals"].items() if each["at_start"]])
-            with Interrupt() as interrupt:
+            self.budget.expect_save(sum(leaf.nbytes for leaf in jax.tree.leaves(self.state)))
+            with Interrupt(warnings=True) as interrupt:
+                stopping = Stopping(interrupt, self.budget)
                 while self.step < self.total and not self.patience.ended(self.early):
+                    began = time.monotonic()
                     self._dispatch()
+                    stepped = time.monotonic()
                     self._write()
                     self._events()
                     self.at_step.get(self.step, lambda: None)()
-                    self._stop_if_asked(interrupt)
+                    self.budget.saw(stepped - began, time.monotonic() - stepped)
+                    self._stop_if_asked(stopping)
                 return self._finish()
         except TrainingFailed as error:
             cure = "try a lower config.optimizer.learning_rate, or pass over such steps with config.on_nonfinite=skip"
@@ -282,22 +290,25 @@ class _Run:
         }
         if self.tokenizer is not None:
             metadata["tokenizer"] = self.tokenizer.to_json()
+        self.saving_since = time.monotonic()
         self.checkpoints.save(self.step, self.state, metadata, self._metrics() if self._ranked() else None)
 
-    def _stop_if_asked(self, interrupt: Interrupt) -> None:
-        if self.step == self.total or (jax.process_count() > 1 and not self._due(self.log_every)):
-            return  # several processes agree on a stop, which costs a collective, where a line is due
+    def _stop_if_asked(self, stopping: Stopping) -> None:
+        if self.step == self.total or not stopping.due(self.step):
+            return
         self._agree()
-        number = interrupt.received()
-        if not number:
+        if self.saving_since and not self.checkpoints.saving():
+            self.budget.saw_save(time.monotonic() - self.saving_since)
+            self.saving_since = 0.0
+        periods = [period for period in (self.save_every, *self.eval_every.values()) if period]
+        next_event = min([self.total, *((self.step // period + 1) * period for period in periods)])
+        why = stopping.asked(self.step, self.total, str(self.path), next_event=next_event)
+        if why is None:
             return
         if self.step not in self.checkpoints.steps():
             self._save()
         self.checkpoints.wait()
-        raise Stopped(
-            f"stopped at step {self.step} of {self.total} and saved in {self.path}; the same command resumes",
-            signal_number=number,
-        )
+        raise why
 
     def _finish(self) -> dict[str, Any]:
         """Saves and evaluates; where an evaluation ranks the checkpoint it must come first."""

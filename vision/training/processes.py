@@ -2,13 +2,21 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 import numpy as np
 
 from vision.errors import UserError
+from vision.training.clusters import Place, find
+from vision.training.peers import Peers
+
+JOIN_SECONDS = 300
+_HEARTBEAT_SECONDS = 100
 
 
 def start_jax() -> None:
@@ -27,23 +35,70 @@ def start_jax() -> None:
         ) from error
 
 
-def join(coordinator_address: str | None, num_processes: int, process_id: int) -> None:
+def join(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    distributed: str = "auto",
+    timeout: int = JOIN_SECONDS,
+    note: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+) -> None:
     """Joins this process to the others of a run; alone it does nothing.
+
+    Args:
+      coordinator_address: ``host:port`` of process 0; with the next two, what the environment says does not count.
+      num_processes: how many there are.
+      process_id: which of them this is.
+      distributed: where else to look, see :func:`vision.training.clusters.find`.
+      timeout: seconds to wait for the others.
+      note: told what was found.
 
     Raises:
       UserError: the numbers do not fit, or the others are not to be found.
     """
-    if not 0 <= process_id < num_processes:
-        raise UserError(f"--process_id: must be in [0, --num_processes), got {process_id} of {num_processes}")
-    if num_processes == 1:
+    place, text = _place(coordinator_address, num_processes, process_id, distributed)
+    if text:
+        note(text)
+    if place is None or place.count == 1:
         return
-    if not coordinator_address:
-        raise UserError("--num_processes needs --coordinator_address host:port")
+    if place.count is not None:
+        note(f"process {place.number} of {place.count} by {place.by}, the first at {place.address}")
+    what = f"--coordinator_address {coordinator_address}" if coordinator_address else f"the processes by {place.by}"
+    # Otherwise JAX takes SIGTERM for itself until training begins, and a run that is starting cannot be stopped.
+    jax.config.update("jax_enable_preemption_service", False)
+    options: dict[str, Any] = {"initialization_timeout": timeout, "heartbeat_timeout_seconds": _HEARTBEAT_SECONDS}
+    if place.count is not None:
+        options |= {"coordinator_address": place.address, "num_processes": place.count, "process_id": place.number}
+        # Where JAX's own detection also knows the launcher, it would choose the devices by its own lights.
+        options |= {"cluster_detection_method": "deactivate", "local_device_ids": place.device}
     try:
-        jax.distributed.initialize(coordinator_address, num_processes, process_id)
+        if place.count is not None:
+            peers = Peers(str(place.address), place.count, place.number, timeout=timeout)
+        jax.distributed.initialize(**options)
+        if place.count is not None:
+            peers.watch()
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--coordinator_address {coordinator_address}: {reason}") from error
+        raise UserError(f"{what}: {reason}") from error
+    if place.count is None and jax.process_count() > 1:
+        note(f"process {jax.process_index()} of {jax.process_count()} by {place.by}")
+
+
+def _place(address: str | None, count: int | None, number: int | None, distributed: str) -> tuple[Place | None, str]:
+    """What the three flags say or, where none is given, the environment."""
+    if address is None and count is None and number is None:
+        return find(distributed)
+    count, number = 1 if count is None else count, 0 if number is None else number
+    if not 0 <= number < count:
+        raise UserError(f"--process_id: must be in [0, --num_processes), got {number} of {count}")
+    if count > 1 and not address:
+        raise UserError("--num_processes needs --coordinator_address host:port")
+    if count > 1 and not re.fullmatch(r".+:\d+", str(address)):
+        raise UserError(f"--coordinator_address: must be host:port, got {address!r}")
+    return Place("the command line", count, number, address), ""
 
 
 @contextmanager
