@@ -5,9 +5,10 @@ Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/degra
 with a `--workdir` of its own; then `python -m tools.report RUN RUN RUN RUN --out FILE.html` compares them. The
 training error is 1 - accuracy of `fitted`, an evaluation over the training images themselves, without augmentation.
 
-Expected: the training error of `plain56` is higher than that of `plain20`, so what it lacks is no regularisation; that
-of `resnet56` is not higher than that of `resnet20`. Not measured yet. About 12 minutes of one core for 56 layers and 4
-for 20, with the XLA_FLAGS of docs/results.md; the paper's figure 6 has the same networks on all of CIFAR-10.
+Expected: training errors of 0.345 (`plain20`), 0.805 (`plain56`), 0.108 (`resnet20`) and 0.063 (`resnet56`; one seed,
+see docs/results.md): the deeper plain network is worse, and what it lacks is no regularisation; the deeper residual one
+is not. About 12 minutes of one core for 56 layers and 4 for 20, with the XLA_FLAGS of docs/results.md; the paper's
+figure 6 has the same networks on all of CIFAR-10.
 
 Made small for one core: half of the paper's width, images of 16x16 pixels, a fifth of the training images, so that 23
 epochs are enough to tell the networks apart. Else the recipe of section 4.2 in short: SGD with momentum 0.9, learning
