@@ -32,7 +32,7 @@ def start(folder, count, *options, devices=1):
     return [subprocess.Popen([*command, str(n)], env=child_environment(devices), **PIPES) for n in range(count)]
 
 
-def ends(processes, timeout=200):
+def ends(processes, timeout=600):
     """Returns the exit codes and what was said."""
     try:
         said = [process.communicate(timeout=timeout)[1] for process in processes]
@@ -42,7 +42,7 @@ def ends(processes, timeout=200):
     return [process.returncode for process in processes], said
 
 
-def wait_for_lines(folder, count, processes, timeout=200):
+def wait_for_lines(folder, count, processes, timeout=600):
     end = time.monotonic() + timeout
     while len(read_metrics(folder / "metrics.jsonl")) < count:
         assert processes[0].poll() is None, processes[0].communicate()
@@ -81,8 +81,8 @@ def test_one_process_is_killed_and_the_others_end_and_all_go_on(tmp_path, undist
     wait_for_lines(tmp_path / "run", 5, processes)
     processes[victim].kill()
     killed = time.monotonic()
-    codes, said = ends(processes, timeout=60)
-    assert time.monotonic() - killed < 30
+    codes, said = ends(processes, timeout=100)
+    assert time.monotonic() - killed < 60, "seconds, and JAX alone takes 100 on a machine that does nothing else"
     for number in range(count):
         if number != victim:
             assert codes[number] == 75, said[number]
@@ -110,13 +110,13 @@ def test_a_signal_between_two_lines_stops_both_at_the_same_step(tmp_path, undist
 
 @pytest.mark.slow
 def test_time_that_is_over_stops_both_and_the_same_command_goes_on(tmp_path):
-    options = ["--config.duration.steps=1000000", "--max_time", "0.75"]
-    began = time.time()
-    codes, said = ends(start(tmp_path / "run", 2, *options))
+    options = ["--config.duration.steps=1000000", "--max_time", "1.5"]
+    began = time.time()  # which is a while before the program's own clock starts, on a busy machine
+    codes, said = ends(start(tmp_path / "run", 2, *options), timeout=400)
     assert codes == [75, 75], said
     step = load_arrays(tmp_path / "run")[0]
     saved = (tmp_path / "run" / "checkpoints" / str(step)).stat().st_mtime
-    assert 0 < saved - began < 45 + 10  # the interpreter starts before the clock does
+    assert 0 < saved - max(began, (tmp_path / "run" / "config.json").stat().st_mtime) < 90
     assert all(f"stopped by --max_time at step {step} of 1000000" in each for each in said)
 
 
