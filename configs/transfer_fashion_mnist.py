@@ -3,8 +3,9 @@
 Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/transfer_fashion_mnist.py
 (FOLDER holds the prepared data set, `fashion_mnist/3.0.1` below it.) Then sandals, shirts, sneakers, bags and boots:
 python -m experiments.transfer --init_from runs/transfer_fashion_mnist --dataset fashion_mnist --classes 5 6 7 8 9
-Expected: test accuracy 0.926 on its own five classes (one seed, not in docs/results.md) in three minutes of one core;
-the table of the transfer, three seeds at 1%, 10% and 100% of the labels, is not measured yet, about half an hour.
+Expected: test accuracy 0.926 on its own five classes, in three minutes of one core. On the others, from 1% of the
+labels (three seeds, see docs/results.md), 0.927 by fine-tuning, 0.919 from scratch and 0.917 by a probe of the frozen
+network: within the spread of each other. The whole table takes 45 minutes of one busy core.
 On a CPU both are faster with the XLA_FLAGS of docs/results.md.
 """
 

@@ -10,6 +10,7 @@ and features.json, which says what they were made of: weights, preprocessing, da
 where it was stopped, and makes a broken shard anew; other features in the same folder are refused.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,12 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--layer", default="pre_logits", help="output of the network (default: pre_logits)")
     parser.add_argument("--whole", action="store_true", help="keep every position and token, not their mean")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float16"), help="of the files")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the files")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the files (default: RUN/extracted/DATASET_LAYER)"
+    )
     parser.add_argument("--shard_size", type=int, default=8192, help="examples in a file (default: 8192)")
     parser.add_argument("--batch_size", type=int, default=256, help="images at a time (default: 256)")
     args = parser.read(argv)
     if (args.workdir is None) == (args.weights is None):
         raise UserError("give either --workdir or --weights")
+    if args.out is None and args.workdir is None:
+        raise UserError("--weights needs --out, the folder of the files")
     if len(set(args.split)) < len(args.split):
         raise UserError("--split: the same split is there twice")
     program.prepare_jax()
@@ -47,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vision.training.extract import Wanted, extract
 
     if args.workdir is not None:
+        args.out = args.out or Path(args.workdir) / "extracted" / re.sub(r"\W+", "_", f"{args.dataset}_{args.layer}")
         open_existing(args.workdir)
 
     def note(text: str) -> None:

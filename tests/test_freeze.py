@@ -101,6 +101,28 @@ def test_statistics_of_a_norm_whose_scale_is_trained_go_on():
     assert same(by_path(before.params)["stem/kernel"], by_path(final.params)["stem/kernel"])
 
 
+def test_microbatches_whose_number_is_no_power_of_two_leave_frozen_statistics_alone():
+    """The mean of three equal numbers is not always that number."""
+    made = config(RESNET, freeze={"blocks": 2}, batch_size=48, microbatches=3, ema=None)
+    built = assemble(resolve(made))
+    start = built.init(built.constants.keys.init)
+    start = start.replace(
+        extra=jax.tree.map(lambda x: x + jax.random.normal(jax.random.key(1), x.shape) ** 2, start.extra)
+    )
+    before = by_path(start.extra["collections"]["batch_stats"])
+    final, _ = after(built, 3, start)
+    now = by_path(final.extra["collections"]["batch_stats"])
+    for path, leaf in before.items():
+        assert same(leaf, now[path]) == path.startswith(("stem_norm", "block00", "block01"))
+
+
+def test_a_projection_head_with_batch_normalisation_cannot_be_frozen():
+    made = load("configs/simclr_fashion_mnist.py")
+    made = made | {"freeze": {"patterns": ("^head/",)}, "data": made["data"] | {"name": "digits"}}
+    with pytest.raises(ConfigError, match="batch normalisation of a projection head"):
+        assemble(resolve(made))
+
+
 @pytest.mark.parametrize("remat", ["none", "full"])
 def test_no_gradient_is_computed_for_the_first_half(remat):
     def flops(**changes):

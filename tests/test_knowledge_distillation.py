@@ -17,6 +17,7 @@ from vision.objectives.knowledge_distillation import hard, soft
 from vision.training.assemble import assemble
 from vision.training.checkpoint import load_arrays
 from vision.training.loop import train
+from vision.training.pretrained import load_pretrained
 from vision.training.schema import resolve
 
 TEACHER = {"name": "mlp/128", "hidden_sizes": (16,), "batch_norm": True}
@@ -103,6 +104,7 @@ def test_the_teacher_stays_as_it_was_and_its_folder_is_not_needed_again(teacher,
     result = train(made, tmp_path / "straight")
     assert 0 <= result["test"]["accuracy"] <= 1
     final = load_arrays(tmp_path / "straight", 4)[1]
+    assert load_pretrained(str(tmp_path / "straight"), note=print).loss == "softmax"  # it tells classes apart
     for path, leaf in given.items():
         if path.startswith("extra/ema/"):  # what evaluations of the teacher use
             taken = final[path.replace("extra/ema/", "extra/teacher/params/")]

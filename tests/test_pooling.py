@@ -1,6 +1,7 @@
 """Convolutions, poolings and normalisations compute what their formulas say."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -204,10 +205,11 @@ def test_normalisation_stands_before_or_after_the_activation():
 
 
 def normed(x, **options):
-    layer = batch_norm(train=True, **{**FLOAT32, **options}, name="norm")
+    norm: Any = batch_norm(train=True, **{**FLOAT32, **options}, name="norm")
+    apply = partial(norm.func.apply, **norm.keywords)
     start = {"params": {"scale": jnp.ones(x.shape[-1]), "bias": jnp.zeros(x.shape[-1])}}
     start["batch_stats"] = {"mean": jnp.zeros(x.shape[-1]), "var": jnp.ones(x.shape[-1])}
-    return jax.jit(lambda x: layer.apply(start, x, mutable=["batch_stats"]))(x)
+    return jax.jit(lambda x: apply(start, x, mutable=["batch_stats"]))(x)
 
 
 def test_batch_statistics_are_those_of_the_global_batch_on_eight_devices():

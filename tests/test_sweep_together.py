@@ -103,6 +103,15 @@ def test_what_has_to_be_alone_says_why():
     for key, value in (("early_stopping", {"metric": "test/loss", "patience": 1}), ("init_from", "w"), ("resume", "w")):
         with pytest.raises(NotTogether, match=key):
             check_alone({key: value})
+    for changes in (
+        {"freeze": {"blocks": 1}},
+        {"teacher": {"model": {}}},
+        {"data": {"progressive": ((4, {"steps": 1}),)}},
+    ):
+        with pytest.raises(NotTogether):
+            check_alone(config_of(SETTINGS[0]) | changes)
+    with pytest.raises(NotTogether, match="frozen"):
+        check_alone({"optimizer": {"rules": (("kernel", {"freeze": True}),)}})
     with pytest.raises(NotTogether, match="no steps"):
         check_alone({"estimator": {"name": "knn"}})
     check_alone(config_of(SETTINGS[0]))

@@ -43,8 +43,8 @@ def contrast(
     The metrics are the loss, beside it that of equal embeddings (``uniform_loss``; softmax), the share of images most
     like their caption of all (``image_to_text_accuracy``) and the other way round, and the scale.
 
-    An image model that is frozen by a rule of the optimizer keeps its parameters; its dropout and batch statistics are
-    those of training all the same.
+    An image model that is frozen keeps its parameters and statistics and runs as in evaluation; a text model that is
+    frozen keeps its parameters, and drops what it dropped.
 
     Args:
       model: gives the features of images.

@@ -59,12 +59,17 @@ def _averaged(objective, params, extra, parts, step, count) -> Gradients:
     def body(total, part):
         batch, keys = part
         loss, gradients, new_extra, metrics = _whole(objective, params, extra, batch, keys, step)
-        return jax.tree.map(jnp.add, total, (loss, gradients)), (new_extra, metrics)
+        return jax.tree.map(jnp.add, total, (loss, gradients)), (_changed(new_extra, extra), metrics)
 
     zeros = (jnp.zeros(()), _float32_zeros(params))
-    (loss, gradients), (extras, metrics) = jax.lax.scan(body, zeros, parts, unroll=_unroll(count))
+    (loss, gradients), (changes, metrics) = jax.lax.scan(body, zeros, parts, unroll=_unroll(count))
     gradients = jax.tree.map(lambda g, p: (g / count).astype(p.dtype), gradients, params)
-    return loss / count, gradients, _mean_of(extras), jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics)
+    return (
+        loss / count,
+        gradients,
+        _with_changes(extra, _mean_of(changes)),
+        jax.tree.map(lambda x: jnp.sum(x, axis=0), metrics),
+    )
 
 
 def _gathered(objective, params, extra, batch, parts, step, count) -> Gradients:

@@ -165,6 +165,12 @@ def assemble(config: Config, *, given: Given | None = None, tokenizer: Tokenizer
     shardings = sharding.state_shardings(shapes, mesh, config["sharding"], "config.sharding")
     jitted = partial(jax.jit, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
 
+    normed_head = any(path.startswith("head_collections/batch_stats") for path in paths_of(shapes.extra))
+    if normed_head and any(path.startswith("head/") for path in until):
+        raise ConfigError(
+            "config.freeze: batch normalisation of a projection head cannot be frozen; leave out its head/"
+        )
+
     def compiled(stage: Stage) -> Stage:
         of_model = objective
         if stage.frozen:
@@ -173,7 +179,9 @@ def assemble(config: Config, *, given: Given | None = None, tokenizer: Tokenizer
                 within = dataclasses.replace(model, frozen=_of_model(stage.frozen, params))
             of_model = with_frozen(make_objective(config, within, text, mesh=mesh, **lengths), stage.frozen)
         if stage.image_size is not None:
-            _check_size(model, stage.image_size, inputs.part.channels)
+            for each in (model, make_teacher(config, model)):
+                if each is not None:
+                    _check_size(each, stage.image_size, inputs.part.channels)
         train_step = make_train_step(
             of_model,
             optimizer,

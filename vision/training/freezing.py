@@ -1,5 +1,6 @@
 """Which parameters are frozen, and until when."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def as_rules(until: Until) -> list[per_parameter.Rule]:
     """Returns the optimizer's rules for frozen parameters: no update and, until they are trained, no memory."""
     made: list[per_parameter.Rule] = []
     for step in sorted(set(until.values())):
-        pattern = f"^(?:{'|'.join(path for path in until if until[path] == step)})$"
+        pattern = f"^(?:{'|'.join(re.escape(path) for path in until if until[path] == step)})$"
         made.append((pattern, {"freeze": True} if step == ALWAYS else {"freeze_for": step}))
     return made
 

@@ -157,6 +157,7 @@ def save(out: Path, state: TrainState, ingredients: Sequence[Ingredient], facts:
         "num_classes": first.pretrained.model.module.num_classes,
         "image_shape": list(first.pretrained.image_shape),
         "precision": first.precision,
+        "class_names": list(first.metadata.get("class_names") or ()),
         "preprocessing": first.pretrained.preprocessing.as_json(),
         "objective": dict(first.pretrained.objective),
         "source": {"soup": [{"workdir": each.name, "step": each.step} for each in ingredients], **facts},

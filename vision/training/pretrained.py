@@ -27,6 +27,7 @@ from vision.interop.saved import model_of
 from vision.interop.trees import nested
 from vision.interop.variant import import_variant
 from vision.models.interface import ImageShape, Model, Variables
+from vision.objectives import WITH_TEACHER
 from vision.objectives.base import Objective
 from vision.objectives.classify import classify
 from vision.objectives.contrast import contrast
@@ -76,7 +77,7 @@ class Pretrained(NamedTuple):
         Raises:
           UserError: it was not trained to classify.
         """
-        if self.objective.get("name", "classify") != "classify":
+        if self.objective.get("name", "classify") not in ("classify", *WITH_TEACHER):
             raise UserError(
                 f"{self.name} was trained by {self.objective['name']}, which tells no classes apart; "
                 "evaluators of features do without: --evaluator knn, or linear_probe"

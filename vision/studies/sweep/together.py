@@ -53,10 +53,13 @@ def check_alone(config: Config) -> None:
     if name in WITHOUT_LABELS:
         raise NotTogether(f"{name} carries more than a model")
     optimizer = config.get("optimizer", {})
-    late = any("freeze_for" in dict(rule[1]) for rule in optimizer.get("rules", ()) if len(rule) == 2)
+    rules = [dict(rule[1]) for rule in optimizer.get("rules", ()) if len(rule) == 2]
+    late = any("freeze_for" in rule for rule in rules) or config.get("data", {}).get("progressive")
     if late or optimizer.get("weight_decay_schedule") is not None:
         raise NotTogether("what changes over a training, other than the learning rate, is for single runs")
-    for key in ("early_stopping", "resume", "init_from"):
+    if any(rule.get("freeze") for rule in rules):
+        raise NotTogether("what is frozen runs as in evaluation, which single runs do")
+    for key in ("early_stopping", "resume", "init_from", "freeze", "teacher"):
         if config.get(key) is not None:
             raise NotTogether(f"config.{key} is for single runs")
 
