@@ -7,7 +7,7 @@ training error is 1 - accuracy of `fitted`, an evaluation over the training imag
 
 Expected: training errors of 0.345 (`plain20`), 0.805 (`plain56`), 0.108 (`resnet20`) and 0.063 (`resnet56`; one seed,
 see docs/results.md): the deeper plain network is worse, and what it lacks is no regularisation; the deeper residual one
-is not. About 12 minutes of one core for 56 layers and 4 for 20, with the XLA_FLAGS of docs/results.md; the paper's
+is not. About 13 minutes of one core for 56 layers and 4 for 20, with the XLA_FLAGS of docs/results.md; the paper's
 figure 6 has the same networks on all of CIFAR-10.
 
 Made small for one core: half of the paper's width, images of 16x16 pixels, a fifth of the training images, so that 23

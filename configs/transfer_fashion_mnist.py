@@ -5,7 +5,7 @@ Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/trans
 python -m experiments.transfer --init_from runs/transfer_fashion_mnist --dataset fashion_mnist --classes 5 6 7 8 9
 Expected: test accuracy 0.926 on its own five classes, in three minutes of one core. On the others, from 1% of the
 labels (three seeds, see docs/results.md), 0.927 by fine-tuning, 0.919 from scratch and 0.917 by a probe of the frozen
-network: within the spread of each other. The whole table takes 45 minutes of one busy core.
+network: within the spread of each other. The whole table takes half an hour of one core.
 On a CPU both are faster with the XLA_FLAGS of docs/results.md.
 """
 

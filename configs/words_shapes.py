@@ -4,7 +4,7 @@ Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/words
 (or :masked; FOLDER holds `shapes24`, see configs/clip_shapes.py.) Then
 `python -m experiments.write --workdir RUN --prompt "a red"` goes on from a prompt, or fills in `[mask]`.
 Expected: perplexity 2.75 of the next token, 1.94 of a masked one, on the captions of the test split (one seed, see
-docs/results.md), each in two minutes of one core.
+docs/results.md), each in minutes.
 """
 
 from ml_collections import ConfigDict

@@ -97,6 +97,15 @@ def tiny_config() -> ml_collections.ConfigDict:
     return tiny()
 
 
+class Killed(Exception):
+    """Leaves the loop at once, as a crash would."""
+
+
+def killed() -> None:
+    """What a run is interrupted by, as one of its ``at_step``."""
+    raise Killed
+
+
 def tiny() -> ml_collections.ConfigDict:
     """A run of a few steps on the digits that has everything a run can have."""
     return ml_collections.ConfigDict(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import tiny
+from conftest import Killed, killed, tiny
 
 from vision import models
 from vision.config.loading import load, plain
@@ -37,6 +37,7 @@ def after(experiment, count, state=None, first=0):
     for step in range(first, first + count):
         batch = experiment.pipeline.batch(step)
         state, metrics = experiment.stage_at(step).step(state, batch, experiment.constants)
+        jax.block_until_ready(state)  # a hundred steps under way on eight devices would wait for one another for ever
     return jax.device_get(state), metrics
 
 
@@ -181,12 +182,6 @@ def test_gradual_unfreezing_frees_the_last_blocks_first_and_resumes_to_the_same_
         path = f"extra/collections/batch_stats/{name}"
         assert not states[until][path].any()
         assert states[until + 1][path].any()
-
-    class Killed(Exception):
-        pass
-
-    def killed():
-        raise Killed
 
     with pytest.raises(Killed):
         train(made, tmp_path / "resumed", at_step={6: killed})

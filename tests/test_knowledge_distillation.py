@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import tiny
+from conftest import Killed, killed, tiny
 from scipy.special import log_softmax, rel_entr, softmax
 
 from vision import models
@@ -111,12 +111,6 @@ def test_the_teacher_stays_as_it_was_and_its_folder_is_not_needed_again(teacher,
             assert np.array_equal(taken, leaf)
         if path.startswith("extra/collections/"):
             assert final[path.replace("extra/", "extra/teacher/")].tobytes() == leaf.tobytes()
-
-    class Killed(Exception):
-        pass
-
-    def killed():
-        raise Killed
 
     with pytest.raises(Killed):
         train(made, tmp_path / "resumed", at_step={2: killed})

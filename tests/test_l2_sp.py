@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import tiny
+from conftest import Killed, killed, tiny
 
 from vision import models
 from vision.config.loading import plain
@@ -55,12 +55,6 @@ def test_the_pull_is_to_the_weights_that_training_starts_from_and_a_resumed_run_
     assert set(start) == {"hidden_0/kernel", "hidden_0/bias"}
     assert all(np.array_equal(leaf, given[f"params/{path}"]) for path, leaf in start.items())
     assert not np.array_equal(final["params/hidden_0/kernel"], given["params/hidden_0/kernel"])
-
-    class Killed(Exception):
-        pass
-
-    def killed():
-        raise Killed
 
     with pytest.raises(Killed):
         train(made, tmp_path / "resumed", at_step={2: killed})

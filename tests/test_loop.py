@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import tiny
+from conftest import Killed, killed, tiny
 
 from vision.config.loading import plain
 from vision.errors import ConfigError, TrainingFailed, UserError
@@ -17,14 +17,6 @@ from vision.training.checkpoint import load_arrays
 from vision.training.compare import compare, compare_metrics, table
 from vision.training.logging import read_metrics
 from vision.training.loop import train
-
-
-class Killed(Exception):
-    """Leaves the loop at once, as a crash would."""
-
-
-def killed():
-    raise Killed
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from conftest import tiny
+from conftest import Killed, killed, tiny
 
 from vision.config.loading import plain
 from vision.errors import ConfigError
@@ -52,12 +52,6 @@ def test_a_run_with_growing_images_resumes_to_the_same_bits(tmp_path, capsys):
     told = capsys.readouterr().err
     assert "at first images of 4x4" in told
     assert "step 5  from here on images of 6x6" in told
-
-    class Killed(Exception):
-        pass
-
-    def killed():
-        raise Killed
 
     with pytest.raises(Killed):
         train(made, tmp_path / "resumed", at_step={6: killed})
