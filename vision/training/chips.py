@@ -12,7 +12,7 @@ class Chip:
       flops: a second, of dense bfloat16 products (a multiplication and an addition count two).
       bandwidth: of its memory, bytes a second.
       memory: bytes.
-      links: bytes a second that it sends to other chips of the same pod or host, over all its links together.
+      links: bytes a second that it sends to other chips of the same pod or host, over all its links together, in one direction.
     """
 
     name: str
@@ -22,15 +22,15 @@ class Chip:
     links: float
 
 
-# TPUs: Google Cloud's page of each version ("system architecture"), whose interconnect in Gbit/s is both directions'
-# sum over 8 here in bytes. GPUs: NVIDIA's data sheets, SXM, without sparsity; of NVLink one direction, which is half.
+# TPUs: Google Cloud's page of each version ("system architecture"); GPUs: NVIDIA's data sheets, SXM, without sparsity.
+# Both give links in two directions together, such as 400 GB/s of v5e and 900 GB/s of NVLink; here is one of the two.
 CHIPS = {
     chip.name: chip
     for chip in (
         Chip("v4", 275e12, 1228e9, 32 * 2**30, 300e9),
         Chip("v5e", 197e12, 819e9, 16 * 2**30, 200e9),
         Chip("v5p", 459e12, 2765e9, 95 * 2**30, 600e9),
-        Chip("v6e", 918e12, 1640e9, 32 * 2**30, 448e9),
+        Chip("v6e", 918e12, 1640e9, 32 * 2**30, 400e9),
         Chip("a100", 312e12, 2039e9, 80e9, 300e9),
         Chip("h100", 989e12, 3350e9, 80e9, 450e9),
         Chip("h200", 989e12, 4800e9, 141e9, 450e9),
