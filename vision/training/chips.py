@@ -12,7 +12,7 @@ class Chip:
       flops: a second, of dense bfloat16 products (a multiplication and an addition count two).
       bandwidth: of its memory, bytes a second.
       memory: bytes.
-      links: bytes a second that it sends to other chips of the same pod or host, over all its links together, in one direction.
+      links: bytes a second that it sends to other chips of the same pod or host, over all links, in one direction.
     """
 
     name: str
