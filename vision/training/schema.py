@@ -19,7 +19,7 @@ from vision.training.optimizers import OPTIMIZERS
 from vision.training.rules import Rule
 from vision.training.schedules import SCHEDULES
 from vision.training.schema_data import resolve_data
-from vision.training.sharding import TacticRule
+from vision.training.sharding import Strategy
 from vision.training.step import OnNonFinite
 
 Section = Mapping[str, Any]
@@ -48,7 +48,7 @@ def experiment(
     freeze: Section | None = None,
     l2_sp: Section | None = None,
     mesh: Section = {},
-    sharding: tuple[TacticRule, ...] = (),
+    sharding: Strategy = "auto",
     evals: Section = {},
     checkpoint: Section = {},
     early_stopping: Section | None = None,
@@ -76,7 +76,8 @@ def experiment(
       freeze: parts that are not trained, or not from the start, see :func:`freeze_section`.
       l2_sp: pull towards the weights of ``init_from``, see :func:`vision.objectives.l2_sp.with_l2_sp`.
       mesh: sizes of the axes data, fsdp and tensor.
-      sharding: ``(regex, tactic)`` over the paths of the state.
+      sharding: a strategy's name, or ``(regex, tactic)`` rules over the paths of the state, see
+        :func:`vision.training.sharding.state_shardings`.
       evals: ``name -> section``, see :func:`eval_section`.
       checkpoint: see :func:`checkpoint_section`.
       early_stopping: see :func:`vision.training.early_stopping.early_stopping`; None trains to the end.
@@ -108,7 +109,8 @@ def optimizer_section(
       clip_global_norm: bound on the norm of the whole gradient, see :func:`vision.training.clipping.clip_norms`.
       clip_tensor_norm: on that of each parameter.
       clip_module_norm: on that of each part at the top of the parameters, such as backbone and head.
-      rules: ``(regex, settings)``, see :mod:`vision.training.rules`; ``freeze_for`` is a duration here.
+      rules: ``(regex, settings)``, see :mod:`vision.training.rules`; ``freeze_for`` and
+        ``train_for`` are durations here.
       layerwise_decay: see :func:`layerwise_section`.
     """
 

@@ -1,0 +1,38 @@
+"""Strategies by name: which arrays of a state are split, and over which axis of the mesh.
+
+They hold for every network here, as they go by the names of its arrays, and for every mesh: over an axis of size 1
+nothing is split. So a config says ``sharding = "auto"`` once, and ``mesh`` alone tells a laptop from a pod.
+"""
+
+TacticRule = tuple[str, str]
+
+_FSDP = "fsdp(fsdp, 4096)"  # a smaller array is not worth a collective of its own
+# Pairs of layers as in Megatron (Shoeybi et al. 2019, section 3): the first is split by its outputs, the second by its
+# inputs, and what is between them is never whole on one device. Dimensions count from the end, as a scanned stack has
+# one more in front. Convolutions stay whole: their maps are larger than their weights.
+_BY_OUTPUTS = (
+    r"(attention|pool)/(qkv|key_value|query)/(kernel|bias)$",
+    r"(mlp|pool|_channels|_tokens)/(hidden|gate|value)/(kernel|bias)$",
+    r"expand/(kernel|bias)$",
+    r"(hidden|layer)_\d*[02468]/(kernel|bias)$",
+    r"(^|/)(head|distillation_head)/(kernel|bias)$",
+    r"(^|/)(prototypes|gain)$",
+)
+_BY_INPUTS = (
+    r"(attention|mlp|pool|_channels|_tokens)/(out|mlp_out)/kernel$",
+    r"contract/kernel$",
+    r"(hidden|layer)_\d*[13579]/kernel$",
+)
+
+
+def _tensor(then: str = "") -> tuple[TacticRule, ...]:
+    by_outputs = tuple((pattern, f"split(-1, tensor){then}") for pattern in _BY_OUTPUTS)
+    return by_outputs + tuple((pattern, f"split(-2, tensor){then}") for pattern in _BY_INPUTS)
+
+
+STRATEGIES: dict[str, tuple[TacticRule, ...]] = {
+    "replicate": (),
+    "fsdp": ((".*", _FSDP),),
+    "tensor": _tensor(),
+    "auto": (*_tensor(f" + {_FSDP}"), (".*", _FSDP)),
+}
