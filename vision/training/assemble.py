@@ -2,14 +2,14 @@
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from vision import models
 from vision.config.calling import call
@@ -36,6 +36,7 @@ from vision.training.step import Constants, TrainStep, make_steps, make_train_st
 
 PyTree = Any
 Config = Mapping[str, Any]
+Described = Callable[[Inputs, NamedSharding], Pipeline]
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,24 @@ def assemble(config: Config, *, given: Given | None = None, tokenizer: Tokenizer
       UserError: the data are not there, or a value of the config cannot be.
     """
     mesh = call(sharding.make_mesh, config["mesh"], "config.mesh")
+    sharding.check_batch(config["batch_size"], mesh, config["microbatches"])
+    return build(config, open_inputs(config, given=given, tokenizer=tokenizer), mesh)
+
+
+def build(config: Config, inputs: Inputs, mesh: Mesh, *, described: Described | None = None) -> Experiment:
+    """Builds an experiment over data that are open, on a mesh.
+
+    Args:
+      config: resolved.
+      inputs: the data.
+      mesh: the devices.
+      described: None for what is to run. Where it is to be compiled only, for devices that are not there, it gives the
+        pipeline, with shapes in place of arrays; the constants are then shapes too, and nothing is put on a device.
+
+    Raises:
+      UserError: the data are not there, or a value of the config cannot be.
+    """
     batch_size, microbatches = config["batch_size"], config["microbatches"]
-    sharding.check_batch(batch_size, mesh, microbatches)
-    inputs = open_inputs(config, given=given, tokenizer=tokenizer)
     in_steps = partial(steps_of, batch_size=batch_size, num_examples=len(inputs.source))
     total = _positive(in_steps(config["duration"], "config.duration"), "config.duration")
     schedule = make_schedule(config["optimizer"], total, in_steps)
@@ -141,9 +157,16 @@ def assemble(config: Config, *, given: Given | None = None, tokenizer: Tokenizer
     make_model(config, classes, {}, inputs.tokenizer)  # what cannot be is told before any image is read
     prepare = inputs.prepare(training=True)
     over_batch = sharding.batch_sharding(mesh)
-    pipeline = inputs.training_pipeline(over_batch)
+    everywhere = sharding.replicated(mesh)
     # Under jit, because only so a process makes arrays that live on the devices of others too.
-    keys = jax.jit(state.make_keys, out_shardings=sharding.replicated(mesh))(np.uint32(config["seed"]))
+    make_keys = jax.jit(state.make_keys, out_shardings=everywhere)
+    if described is None:
+        pipeline = inputs.training_pipeline(over_batch)
+        keys = make_keys(np.uint32(config["seed"]))
+    else:
+        pipeline = described(inputs, over_batch)
+        shapes_of_keys = jax.eval_shape(make_keys, np.uint32(config["seed"]))
+        keys = sharding.with_shardings(shapes_of_keys, jax.tree.map(lambda _: everywhere, shapes_of_keys))
     constants = Constants(keys, pipeline.resident)
 
     batch_spec = jax.eval_shape(prepare, pipeline.spec(), pipeline.resident, keys.augment, 0)
@@ -163,7 +186,7 @@ def assemble(config: Config, *, given: Given | None = None, tokenizer: Tokenizer
     if microbatches > 1 and any("/batch_stats/" in path for path in paths_of(shapes.extra)):
         inputs.opener.note(f"BatchNorm takes its statistics from each of the {microbatches} microbatches")
     shardings = sharding.state_shardings(shapes, mesh, config["sharding"], "config.sharding")
-    jitted = partial(jax.jit, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
+    jitted = partial(jax.jit, donate_argnums=0, out_shardings=(shardings, everywhere))
 
     normed_head = any(path.startswith("head_collections/batch_stats") for path in paths_of(shapes.extra))
     if normed_head and any(path.startswith("head/") for path in until):
