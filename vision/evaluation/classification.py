@@ -9,6 +9,7 @@ import numpy as np
 
 from vision.data.source import has_several_labels
 from vision.evaluation.base import EvalSet, Evaluator, State, Value, summed
+from vision.evaluation.views import Views, with_views
 from vision.objectives.base import Objective
 from vision.objectives.classify import class_index, sigmoid_cross_entropy, softmax_cross_entropy, targets
 
@@ -19,6 +20,7 @@ def classification(
     *,
     loss: Literal["softmax", "sigmoid"] = "softmax",
     calibration_bins: int = 15,
+    views: Views = "none",
 ) -> Evaluator:
     """Returns an evaluator that yields ``accuracy``, ``top5_accuracy``, ``loss``, ``calibration_error``, ``confusion``.
 
@@ -31,6 +33,7 @@ def classification(
       objective: whose ``encode`` gives logits.
       loss: the probabilities' form; the confidence of a prediction is its softmax or logistic value.
       calibration_bins: equal bins of confidence for the expected calibration error (Guo et al. 2017, equation 5).
+      views: of each image, whose outputs are averaged; see :func:`vision.evaluation.views.with_views`.
 
     Raises:
       ValueError: no bins, or images with several labels at once.
@@ -43,7 +46,7 @@ def classification(
     def statistics(logits: jax.Array, examples: dict[str, jax.Array], mask: jax.Array) -> dict[str, jax.Array]:
         return batch_statistics(logits, examples["label"], mask, loss=loss, calibration_bins=calibration_bins)
 
-    pass_over = summed(eval_set, objective, statistics)
+    pass_over = summed(eval_set, with_views(objective, views), statistics)
 
     def run(state: State) -> Iterator[tuple[str, Value]]:
         yield from metrics(pass_over(state))

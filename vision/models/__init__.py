@@ -8,14 +8,28 @@ import flax.linen as nn
 
 from vision.config.calling import call, fill, lookup
 from vision.errors import ConfigError
-from vision.models import alexnet, clip_resnet, convnext, lenet, linear, mixer, mlp, resnet, text, vgg, vit, wide_resnet
+from vision.models import (
+    airbench,
+    alexnet,
+    clip_resnet,
+    convnext,
+    lenet,
+    linear,
+    mixer,
+    mlp,
+    resnet,
+    text,
+    vgg,
+    vit,
+    wide_resnet,
+)
 from vision.models.interface import ImageShape, Model, Variant
 from vision.models.precision import FLOAT32, Precision
 from vision.models.text_interface import TextModel
 from vision.models.text_variants import TextVariant
 
 SUPPLIED = ("num_classes", "dtype", "param_dtype", "parent", "name")
-FAMILIES = (linear, mlp, lenet, alexnet, vgg, resnet, wide_resnet, clip_resnet, convnext, mixer, vit)
+FAMILIES = (linear, mlp, lenet, alexnet, vgg, resnet, wide_resnet, airbench, clip_resnet, convnext, mixer, vit)
 
 VARIANTS: dict[str, Variant] = {name: variant for family in FAMILIES for name, variant in family.VARIANTS.items()}
 CONSTRUCTORS: dict[str, Callable[..., nn.Module]] = {

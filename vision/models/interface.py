@@ -44,6 +44,7 @@ class Model:
     - ``check(image_shape)``, which raises ValueError for images that the architecture cannot take;
     - ``any_size = True`` where the same parameters take images of any size that passes the check;
     - ``has_convolutions = True``;
+    - ``from_images(images)``, which makes parameters, nested, from normalised training images at the start;
     - ``needs_whole_batch = True`` where an example's output in training depends on its neighbours beyond BatchNorm.
 
     Attributes:

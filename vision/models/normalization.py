@@ -12,13 +12,22 @@ NormOrder = Literal["before", "after"]
 
 
 def batch_norm(
-    *, train: bool, dtype: jnp.dtype, param_dtype: jnp.dtype, zero: bool = False, name: str
+    *,
+    train: bool,
+    dtype: jnp.dtype,
+    param_dtype: jnp.dtype,
+    momentum: float = 0.9,
+    epsilon: float = 1e-5,
+    scale: bool = True,
+    zero: bool = False,
+    name: str,
 ) -> Callable[[Array], Array]:
-    """Returns batch normalisation (Ioffe and Szegedy 2015, algorithm 1), epsilon 1e-5, over all axes but the last.
+    """Returns batch normalisation (Ioffe and Szegedy 2015, algorithm 1) over all axes but the last.
 
     In training it uses the mean and the biased variance of the batch, taken in float32 whatever the type of the
     computation; under ``jit`` these are the statistics of the global batch, on however many devices it lies. Running
-    statistics move by a tenth towards them at each step (what PyTorch calls momentum 0.1) and are used in evaluation.
+    statistics move by a tenth towards them at each step (what PyTorch calls momentum 0.1), or ``1 - momentum``, and are
+    used in evaluation.
 
     Running variances are kept biased. PyTorch keeps n / (n - 1) times that, for n values in a channel of the batch,
     so its running variances are larger by this factor after the same steps: 1.0001 for a batch of 128 maps of 8x8.
@@ -27,13 +36,17 @@ def batch_norm(
       train: whether this is a training step.
       dtype: type of the computation.
       param_dtype: type of the parameters.
+      momentum: what stays of the running statistics at a step.
+      epsilon: added to the variance.
+      scale: whether there is one beside the bias.
       zero: start from a scale of zero, so that a residual branch that ends here is silent at first (Goyal et al. 2017,
         section 5.1).
       name: of the layer.
     """
     layer = nn.BatchNorm(
-        momentum=0.9,
-        epsilon=1e-5,
+        momentum=momentum,
+        epsilon=epsilon,
+        use_scale=scale,
         use_fast_variance=False,
         scale_init=nn.initializers.zeros if zero else nn.initializers.ones,
         dtype=dtype,

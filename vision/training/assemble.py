@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -120,18 +120,25 @@ class Experiment:
         return _positive(steps, path)
 
 
-def assemble(config: Config, *, given: Given | None = None, tokenizer: Tokenizer | None = None) -> Experiment:
+def assemble(
+    config: Config,
+    *,
+    given: Given | None = None,
+    tokenizer: Tokenizer | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Experiment:
     """Builds an experiment.
 
     Args:
       config: resolved.
       given: split -> source or arrays, where ``config.data.name`` is ``arrays``.
       tokenizer: of a run that goes on or is evaluated, in place of the config's.
+      devices: those of the mesh; None for all there are.
 
     Raises:
       UserError: the data are not there, or a value of the config cannot be.
     """
-    mesh = call(sharding.make_mesh, config["mesh"], "config.mesh")
+    mesh = call(sharding.make_mesh, config["mesh"], "config.mesh", devices=devices)
     sharding.check_batch(config["batch_size"], mesh, config["microbatches"])
     return build(config, open_inputs(config, given=given, tokenizer=tokenizer), mesh)
 

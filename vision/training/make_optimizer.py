@@ -77,13 +77,18 @@ def make_optimizer(
     if section["weight_decay_schedule"] is not None:
         where = f"{path}.weight_decay_schedule"
         decay_at = _schedule(section["weight_decay_schedule"], where, section["weight_decay"], total_steps, in_steps)
-    function = OPTIMIZERS[section["name"]]
+
+    def update(decay: optax.GradientTransformation, steps: int = total_steps) -> optax.GradientTransformation:
+        rate = schedule if steps == total_steps else lambda count: schedule(count * (total_steps / steps))
+        return call(OPTIMIZERS[section["name"]], own(section, optimizer_section), path, rate=rate, decay=decay)
+
     return with_rules(
-        lambda decay: call(function, own(section, optimizer_section), path, rate=schedule, decay=decay),
+        update,
         params,
         weight_decay=section["weight_decay"],
         rules=[*as_rules(frozen), *make_rules(section, params, in_steps)],
         where=path,
         clips={name: section[name] for name in CLIPS},
         decay_at=decay_at,
+        within=update,
     )

@@ -10,8 +10,9 @@ it does not.
 """
 
 import math
+import re
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -142,17 +143,25 @@ def muon(
     nesterov: bool = True,
     newton_schulz_steps: int = 5,
     consistent_rms: float | None = None,
+    unit_rows: bool = False,
+    others: Literal["adam", "sgd"] = "adam",
+    exclude: tuple[str, ...] = (),
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
+    momentum: float = 0.85,
 ) -> Transform:
-    """Momentum made orthogonal by Newton-Schulz iteration for matrices, Adam for all else (Jordan et al. 2024).
+    """Momentum made orthogonal by Newton-Schulz iteration for matrices, Adam or SGD for all else (Jordan et al. 2024).
 
     A kernel of more than two dimensions is taken as a matrix with its last axis, the outputs, on one side. The
     update is scaled by ``sqrt(max(1, rows / columns))`` of the outputs-by-inputs matrix, or with
-    ``consistent_rms`` to that root mean square for every shape (Liu et al. 2025).
+    ``consistent_rms`` to that root mean square for every shape (Liu et al. 2025). With ``unit_rows`` each matrix is
+    first scaled to a norm of ``sqrt(outputs)``, for layers whose normalisation undoes their scale (airbench94_muon); a
+    ``learning_rate_scale`` of a rule then also holds for this part of the step. What ``exclude``, regular expressions
+    over paths, matches is no matrix, such as the head. ``others`` is Adam with decoupled decay (``b1``, ``b2``,
+    ``eps``) or SGD with Nesterov's ``momentum``.
     """
-    _check_shares(beta=beta, b1=b1, b2=b2)
+    _check_shares(beta=beta, b1=b1, b2=b2, momentum=momentum)
     _check_not_negative(eps=eps)
     if newton_schulz_steps < 1:
         raise ValueError(f"newton_schulz_steps must be >= 1, got {newton_schulz_steps}")
@@ -178,13 +187,25 @@ def muon(
         updates, _ = newton_schulz.update(updates, newton_schulz.init(updates))
         return jax.tree.map(lambda u: size(u) * u, updates)
 
-    matrices = optax.chain(optax.trace(decay=beta, nesterov=nesterov), optax.stateless(orthogonal))
-    others = optax.scale_by_adam(b1, b2, eps)
-    descent = optax.partition(
-        {"matrix": matrices, "other": others},
-        lambda params: jax.tree.map(lambda p: "matrix" if p.ndim > 1 else "other", params),
-    )
-    return optax.chain(descent, decay, optax.scale_by_learning_rate(rate))
+    def unit(updates: PyTree, params: PyTree) -> PyTree:
+        return jax.tree.map(lambda u, p: u + p * (math.sqrt(p.shape[-1]) / _norm(p) - 1.0), updates, params)
+
+    def kinds(params: PyTree) -> PyTree:
+        def kind(path: Any, p: Any) -> str:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            return "matrix" if jnp.ndim(p) > 1 and not any(re.search(each, name) for each in exclude) else "other"
+
+        return jax.tree_util.tree_map_with_path(kind, params)
+
+    by_rate = optax.scale_by_learning_rate(rate)
+    matrices = optax.chain(optax.trace(decay=beta, nesterov=nesterov), optax.stateless(orthogonal), decay, by_rate)
+    if unit_rows:
+        matrices = optax.chain(matrices, optax.stateless(unit))
+    if others == "adam":
+        rest = optax.chain(optax.scale_by_adam(b1, b2, eps), decay, by_rate)
+    else:
+        rest = optax.chain(decay, optax.trace(decay=momentum, nesterov=True), by_rate)
+    return optax.partition({"matrix": matrices, "other": rest}, kinds)
 
 
 OPTIMIZERS: dict[str, Callable[..., Transform]] = {
@@ -210,6 +231,10 @@ def _check_not_negative(**values: float) -> None:
     for name, value in values.items():
         if not 0.0 <= value < math.inf:
             raise ValueError(f"{name} must be a number >= 0, got {value}")
+
+
+def _norm(x: Array) -> Array:
+    return jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(x))), 1e-30)
 
 
 def _is_matrix(params: PyTree) -> PyTree:

@@ -1,4 +1,4 @@
-"""An optimizer that follows rules per parameter: learning rate, weight decay, frozen for good or for a while."""
+"""An optimizer that follows rules per parameter: learning rate, weight decay, frozen for good or a while."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +27,13 @@ def with_rules(
     where: str,
     clips: Mapping[str, float | None] = {},
     decay_at: optax.Schedule | None = None,
+    within: Callable[[Transform, int], Transform] | None = None,
 ) -> Transform:
     """Returns an optimizer that follows per-parameter rules.
 
     A parameter frozen for its first steps gets no update then, and has no moments of them: Adam's bias correction
-    begins with it. The learning rate is that of the step all the same (DINO's last layer).
+    begins with it. The learning rate is that of the step all the same (DINO's last layer). A parameter trained for its
+    first steps only has the whole schedule in them, and none after.
 
     Args:
       update: maps the weight-decay transformation to the optimizer.
@@ -41,6 +43,7 @@ def with_rules(
       where: the place in the config, for messages.
       clips: bounds on norms of the gradient of trained parameters, one of :data:`CLIPS` at most.
       decay_at: weight decay of a step, in place of ``weight_decay``.
+      within: likewise ``update`` with a schedule that is run through in so many steps, for ``train_for``.
 
     Raises:
       ConfigError: a rule is wrong or matches nothing, or a value is out of range.
@@ -65,13 +68,22 @@ def with_rules(
     else:
         decay = _scheduled_decay(decay_at, decays)
     trained = optax.chain(update(decay), scale)
-    frozen, late = each("freeze", False), each("freeze_for", 0)
+    frozen, late, early = each("freeze", False), each("freeze_for", 0), each("train_for", 0)
     first = [clip_norms(bound, CLIPS[name], frozen) for name, bound in bounds.items()]  # type: ignore[arg-type]
-    labels = jax.tree.map(lambda off, steps: "frozen" if off else f"after_{steps}", frozen, late)
+    if any(jax.tree.leaves(jax.tree.map(lambda late, early: bool(late and early), late, early))):
+        raise ConfigError(f"{where}.rules: freeze_for and train_for, both of one parameter")
+
+    def label(off: bool, late: int, early: int) -> str:
+        return "frozen" if off else f"for_{early}" if early else f"after_{late}"
+
+    labels = jax.tree.map(label, frozen, late, early)
     groups = set(jax.tree.leaves(labels))
     if groups <= {"after_0"}:
         return optax.chain(*first, trained)
     parts = {"frozen": optax.stateless(lambda updates, _: _nothing(updates)), "after_0": trained}
+    for steps in set(jax.tree.leaves(early)) - {0}:
+        assert within is not None
+        parts[f"for_{steps}"] = _for_first(optax.chain(within(decay, steps), scale), steps)
     parts |= {f"after_{steps}": _after(trained, steps) for steps in set(jax.tree.leaves(late)) if steps}
     return optax.chain(*first, optax.partition({name: parts[name] for name in groups}, labels))
 
@@ -117,6 +129,21 @@ def _after(inner: Transform, steps: int) -> Transform:
         go = lambda: inner.update(updates, state.inner, params)  # noqa: E731
         updates, after = jax.lax.cond(state.clock.count >= steps, go, wait)
         return updates, _Late(later(state.clock), after)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _for_first(inner: Transform, steps: int) -> Transform:
+    """The optimizer of parameters whose last update is that of step ``steps - 1``."""
+
+    def init(params: PyTree) -> _Late:
+        return _Late(optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32)), inner.init(params))
+
+    def update(updates: PyTree, state: _Late, params: PyTree = None) -> tuple[PyTree, _Late]:
+        go = lambda: inner.update(updates, state.inner, params)  # noqa: E731
+        stay = lambda: (_nothing(updates), state.inner)  # noqa: E731
+        updates, after = jax.lax.cond(state.clock.count < steps, go, stay)
+        return updates, _Late(state.clock._replace(count=optax.safe_increment(state.clock.count)), after)
 
     return optax.GradientTransformation(init, update)
 

@@ -1,4 +1,8 @@
-"""Settings per parameter, chosen by regular expressions over parameter paths such as ``hidden_0/kernel``."""
+"""Settings per parameter, chosen by regular expressions over parameter paths such as ``hidden_0/kernel``.
+
+``freeze_for`` leaves a parameter alone for its first steps, ``train_for`` after them: the schedule of the learning rate
+is then run through in these steps.
+"""
 
 import math
 import re
@@ -11,7 +15,9 @@ from vision.errors import ConfigError, did_you_mean
 
 PyTree = Any
 Rule = tuple[str, Mapping[str, Any]]
-SETTINGS: dict[str, type] = {"learning_rate_scale": float, "weight_decay": float, "freeze": bool, "freeze_for": int}
+SETTINGS: dict[str, type] = {"learning_rate_scale": float, "weight_decay": float, "freeze": bool}
+IN_STEPS = ("freeze_for", "train_for")  # durations in a config
+SETTINGS |= dict.fromkeys(IN_STEPS, int)
 
 
 def path_of(path: Sequence[Any]) -> str:
@@ -80,7 +86,7 @@ def setting(rules: Sequence[Rule], path: str, name: str, default: Any) -> Any:
 
 
 def rules_in_steps(rules: Sequence[Any], steps: Callable[[Any, str], int]) -> list[Any]:
-    """Returns the rules of a config with durations, ``freeze_for``, in steps.
+    """Returns the rules of a config with durations in steps.
 
     Args:
       rules: of the config; what is no rule is left for :func:`check_rules` to name.
@@ -91,8 +97,9 @@ def rules_in_steps(rules: Sequence[Any], steps: Callable[[Any, str], int]) -> li
         if not (isinstance(rule, tuple) and len(rule) == 2 and isinstance(rule[1], Mapping)):
             return rule
         settings = dict(rule[1])
-        if isinstance(settings.get("freeze_for"), Mapping):
-            settings["freeze_for"] = steps(settings["freeze_for"], f"[{position}].freeze_for")
+        for name in IN_STEPS:
+            if isinstance(settings.get(name), Mapping):
+                settings[name] = steps(settings[name], f"[{position}].{name}")
         return rule[0], settings
 
     return [converted(position, rule) for position, rule in enumerate(rules)]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from vision.errors import UserError
 from vision.training.assemble import Experiment
 from vision.training.checkpoint import Checkpoints, Note, open_existing, pick_step
+from vision.training.from_images import weights_from_images
 from vision.training.init_from import given_weights, teacher_weights
 from vision.training.state import TrainState
 from vision.training.workdir import as_json, differences
@@ -73,6 +74,10 @@ def where_to_start(
     given, reason = None, "started from scratch"
     if experiment.teacher is not None:
         given = teacher_weights(experiment, note)
+    if experiment.config["init_from"] is None:
+        made = weights_from_images(experiment)
+        if made is not None:
+            given = made if given is None else made._replace(teacher=given.teacher)
     if experiment.config["init_from"] is not None:
         weights, reason = given_weights(experiment.config["init_from"], experiment, note)
         given = weights if given is None else weights._replace(teacher=given.teacher)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from vision import models
 from vision.data.inputs import order_of
 from vision.data.pipeline import place
 from vision.errors import Stopped
@@ -54,11 +55,14 @@ def check_alone(config: Config) -> None:
         raise NotTogether(f"{name} carries more than a model")
     optimizer = config.get("optimizer", {})
     rules = [dict(rule[1]) for rule in optimizer.get("rules", ()) if len(rule) == 2]
-    late = any("freeze_for" in rule for rule in rules) or config.get("data", {}).get("progressive")
+    late = any({"freeze_for", "train_for"} & rule.keys() for rule in rules) or config.get("data", {}).get("progressive")
     if late or optimizer.get("weight_decay_schedule") is not None:
         raise NotTogether("what changes over a training, other than the learning rate, is for single runs")
     if any(rule.get("freeze") for rule in rules):
         raise NotTogether("what is frozen runs as in evaluation, which single runs do")
+    built = models.CONSTRUCTORS.get(config.get("model", {}).get("name"))
+    if hasattr(getattr(built, "func", None), "from_images"):
+        raise NotTogether("a model that starts from training images is for single runs")
     for key in ("early_stopping", "resume", "init_from", "freeze", "teacher"):
         if config.get(key) is not None:
             raise NotTogether(f"config.{key} is for single runs")
