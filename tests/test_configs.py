@@ -39,6 +39,7 @@ ARGUMENTS = {
     "dino_fashion_mnist": ("quick", "full"),
     "dino_resnet18_cifar10": ("solo_learn", "lightly"),
     "dino_vits16_imagenet": ("vanilla", "boosted"),
+    "cifar10_airbench": ("10", "8"),
     "alexnet_imagenet": ("2012", "torchvision"),
     "convnext_imagenet": ("T", "S", "B", "L"),
     "lenet_mnist": ("5", "5_1998"),
@@ -65,6 +66,7 @@ TRACED = [path.stem for path in CONFIGS if "imagenet" in path.stem] + [
     "dino_resnet18_cifar10",
     "dino_resnet18_cifar10:lightly",
     "alexnet_imagenet:torchvision",
+    "cifar10_airbench",
     "lenet_mnist",
     "lenet_mnist:5_1998",
     "resnet50_rsb_imagenet:a3",
@@ -260,6 +262,9 @@ def test_schedule_and_batches_hold_at_their_real_size(spec):
         # solo-learn: 10 epochs of 195.3 steps up to 0.4, half of it in the middle of the 990 after them.
         ("simclr_resnet18_cifar10", 1953, 0.4),
         ("simclr_resnet18_cifar10", 505 * 195.3, 0.2),
+        # airbench94_muon: a straight line to 0 over 200 steps.
+        ("cifar10_airbench:8", 50, 0.18),
+        ("cifar10_airbench:8", 199, 0.0012),
     ],
 )
 def test_learning_rates_are_the_published_ones(spec, step, rate):

@@ -20,6 +20,7 @@ from vision.evaluation import EVALUATORS
 from vision.evaluation.base import EvalSet
 from vision.evaluation.classification import batch_statistics, metrics
 from vision.evaluation.features import Features
+from vision.evaluation.views import with_views
 from vision.objectives import OBJECTIVES
 from vision.objectives.ema import with_ema
 from vision.training.state import TrainState
@@ -144,3 +145,26 @@ def test_contract_documented_and_yields_numbers(name):
     for value in values.values():
         assert isinstance(value, float | np.ndarray)
         assert np.isfinite(value).all()
+
+
+def test_views_are_averaged_with_their_weights():
+    """Half of the image and its mirror image, a quarter of those of each of two shifts (Jordan 2024, section 3.6)."""
+    objective = OBJECTIVES["classify"](MODEL)
+    state = state_of(objective)
+
+    def outputs(pixels):
+        return objective.encode(state.params, state.extra, {"image": jnp.asarray(pixels / 255.0, jnp.float32)})[
+            "output"
+        ]
+
+    padded = np.pad(IMAGES, ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect")
+    views = [(0.5, IMAGES), (0.25, padded[:, :4, :4]), (0.25, padded[:, 2:, 2:])]
+    expected = sum(weight * 0.5 * (outputs(each) + outputs(each[:, :, ::-1])) for weight, each in views)
+    images = jnp.asarray(IMAGES / 255.0, jnp.float32)
+    averaged = with_views(objective, "mirror_and_shift").encode(state.params, state.extra, {"image": images})["output"]
+    np.testing.assert_allclose(averaged, expected, rtol=1e-5, atol=1e-5)
+    got = run("classification", objective, views="mirror_and_shift")
+    assert got["accuracy"] == pytest.approx(np.mean(np.argmax(expected, axis=1) == LABELS))
+    mirrored = with_views(objective, "mirror").encode(state.params, state.extra, {"image": images})["output"]
+    np.testing.assert_allclose(mirrored, 0.5 * (outputs(IMAGES) + outputs(IMAGES[:, :, ::-1])), rtol=1e-5, atol=1e-5)
+    assert with_views(objective, "none") is objective

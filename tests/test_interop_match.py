@@ -38,6 +38,8 @@ CASES = [
     *((f"{library}/resnet", "resnet/50", RESNET, 32, 3) for library in ("torchvision", "huggingface")),
     ("torch/cifar_resnet", "resnet/20", {}, 32, 3),
     ("torch/wide_resnet", "wide_resnet/16_8", {"depth": 10, "width_factor": 1}, 32, 3),
+    ("airbench", "airbench/94", {"widths": (4, 6, 6)}, 32, 3),
+    ("airbench", "airbench/96", {"widths": (4, 6, 6)}, 32, 3),
     *(
         (f"{source}/convnext", "convnext/T", CONVNEXT, 32, 3)
         for source in ("torchvision", "timm", "huggingface", "torch")

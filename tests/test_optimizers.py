@@ -1,6 +1,7 @@
 """Every optimizer takes the steps of PyTorch or of its paper; rules per parameter do what they say and no more."""
 
 import functools
+import itertools
 import json
 import math
 from pathlib import Path
@@ -120,6 +121,48 @@ def test_muon_takes_a_convolution_as_the_matrix_of_its_inputs_and_outputs(networ
     singular = np.linalg.svd(np.asarray(kernel - whole["kernel"]).reshape(18, 4) / RATE, compute_uv=False)
     assert singular.min() > 0.6
     assert singular.max() < 1.3  # Jordan et al.: the iteration leaves them around 1
+
+
+def test_what_muon_excludes_is_trained_as_what_is_no_matrix(network, gradients):
+    options = {"others": "sgd", "momentum": 0.5, "exclude": ["^head/"], "weight_decay": 0.1}
+    muon = trajectory(network, [gradients] * 2, build(network, "muon", **options))[-1]
+    whole = {**options, "exclude": [], "weight_decay": 0.1}
+    all_matrices = trajectory(network, [gradients] * 2, build(network, "muon", **whole))[-1]
+    sgd = trajectory(network, [gradients] * 2, build(network, "sgd", momentum=0.5, nesterov=True, weight_decay=0.1))[-1]
+    assert_close(muon["head"], sgd["head"])
+    assert_close({"kernel": muon["block_0"]["kernel"]}, {"kernel": all_matrices["block_0"]["kernel"]}, rtol=0, atol=0)
+    assert np.abs(all_matrices["head"]["kernel"] - sgd["head"]["kernel"]).max() > 0.01
+
+
+def test_unit_rows_undo_the_scale_of_a_matrix(network, gradients):
+    """Jordan 2024's released code: the norm is sqrt(outputs) before each step, whatever it was."""
+    options = {"unit_rows": True, "weight_decay": 0.0}
+    once = after_one_step(network, gradients, "muon", **options)
+    larger = {**network, "block_0": {**network["block_0"], "kernel": 7.0 * network["block_0"]["kernel"]}}
+    again = after_one_step(larger, gradients, "muon", **options)
+    assert_close(again, once, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_trained_for_a_while_has_the_whole_schedule_in_it_and_then_stays(network, gradients):
+    section = plain({"name": "sgd", "learning_rate": 0.4, "rules": [("^stem/bias", {"train_for": {"epochs": 1}})]})
+    full = fill_named(
+        OPTIMIZERS, section, "config.optimizer", kind="optimizer", provided=("rate", "decay"), common=optimizer_section
+    )
+    lengths: dict[str, Any] = {"total_steps": 8, "in_steps": lambda duration, path: 4}
+    optimizer = make_optimizer(full, optax.linear_schedule(0.4, 0.0, 8), network, **lengths)
+    path = [network, *trajectory(network, [gradients] * 8, optimizer)]
+    for step, (before, after) in enumerate(itertools.pairwise(path)):
+        moved = before["stem"]["bias"] - after["stem"]["bias"]
+        rate = 0.4 * max(1 - step / 4, 0)
+        np.testing.assert_allclose(moved, rate * gradients["stem"]["bias"], rtol=1e-4, atol=1e-6)
+        assert (rate == 0.0) == np.array_equal(before["stem"]["bias"], after["stem"]["bias"])
+        moved = before["head"]["bias"] - after["head"]["bias"]
+        np.testing.assert_allclose(moved, 0.4 * (1 - step / 8) * gradients["head"]["bias"], rtol=1e-4, atol=1e-6)
+
+
+def test_freezing_first_and_later_are_not_for_one_parameter(network):
+    with pytest.raises(ConfigError, match="freeze_for and train_for"):
+        build(network, rules=[("stem", {"freeze_for": {"steps": 1}}), ("bias", {"train_for": {"steps": 1}})])
 
 
 @pytest.mark.parametrize("name", NAMES)

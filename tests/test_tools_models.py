@@ -28,6 +28,7 @@ COUNTS = {
     **{"resnet/110": 1_727_962, "resnet/1202": 19_421_274},
     **{"resnet/20_b": 272_474, "resnet/32_b": 466_906, "resnet/44_b": 661_338, "resnet/56_b": 855_770},
     **{"resnet/110_b": 1_730_714, "resnet/1202_b": 19_424_026},
+    "airbench/94": 1_971_352 + 288,  # trained, and whitening filters; the scales of ones there are not here
     **{"convnext/T": 28_589_128, "convnext/S": 50_223_688, "convnext/B": 88_591_464, "convnext/L": 197_767_336},
     **{"vit/Ti16": 5_717_416, "vit/S16": 22_050_664, "vit/B16": 86_567_656, "vit/L16": 304_326_632},
     **{"vit/S32": 22_878_952, "vit/B32": 88_224_232, "vit/L32": 306_535_400, "vit/H14": 632_045_800},

@@ -128,6 +128,8 @@ def optimizers() -> dict[str, Any]:
         ("Muon without Nesterov momentum", "muon", {"nesterov": False, "beta": 0.8, "newton_schulz_steps": 4}, 0.0,
          muon),
         ("Muon with consistent RMS", "muon", {"consistent_rms": 0.2}, 0.0, muon),
+        ("Muon with unit rows beside SGD", "muon", {"beta": 0.6, "newton_schulz_steps": 3, "unit_rows": True,
+         "others": "sgd", "momentum": 0.85}, 0.0, airbench_muon),
     ]  # fmt: skip
     cases = []
     for name, optimizer, options, decay, of, of_options in of_torch:
@@ -216,6 +218,20 @@ def muon(t, w, g, memory, decay, *, beta=0.95, nesterov=True, newton_schulz_step
         math.sqrt(max(1, rows / columns)) if consistent_rms is None else consistent_rms * math.sqrt(max(rows, columns))
     )
     return w - RATE * (scale * x.T + decay * w)
+
+
+def airbench_muon(t, w, g, memory, decay, *, beta, newton_schulz_steps, unit_rows, others, momentum):
+    """Jordan's airbench94_muon for matrices, written for inputs by outputs; Nesterov's SGD for all else."""
+    share = beta if w.ndim > 1 else momentum
+    memory["m"] = share * memory["m"] + g
+    direction = g + share * memory["m"]
+    if w.ndim < 2:
+        return w - RATE * direction
+    x = direction.T / np.linalg.norm(direction)
+    for _ in range(newton_schulz_steps):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return w * math.sqrt(w.shape[1]) / np.linalg.norm(w) - RATE * x.T
 
 
 # Schedules: the learning rate of steps 0 to 20 of a training of 20 steps.

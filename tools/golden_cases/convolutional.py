@@ -12,6 +12,7 @@ def cases() -> Iterator[Case]:
     yield from _lenets()
     yield from _plain_networks()
     yield from _residual_networks()
+    yield from _airbenches()
     yield from _convnexts()
     yield from _clip_resnets()
 
@@ -52,6 +53,15 @@ def _plain_networks() -> Iterator[Case]:
     for name, model in (("alexnet", "alexnet/2014"), ("vgg16", "vgg/16"), ("vgg19_bn", "vgg/19_bn")):
         naming, scales = f"torchvision/{model.partition('/')[0]}", {} if name.endswith("bn") else RELU
         yield Case(f"torchvision/{name}", model, naming, "torchvision", {"name": name}, scales=scales, **PUBLISHED)
+
+
+def _airbenches() -> Iterator[Case]:
+    def case(size: str, reference: Options, **more: Any) -> Case:
+        name, model = f"torch/airbench{size}", f"airbench/{size}"
+        return Case(name, model, "airbench", "airbench", reference, batch=4, scales=BATCH_NORM, train=True, **more)
+
+    yield case("94", {"widths": (64, 256, 256), "depth": 2, "scale": 1 / 256}, gradients=True)
+    yield case("96", {"widths": (128, 384, 512), "depth": 3, "scale": 1 / 9}, slow=True)
 
 
 def _residual_networks() -> Iterator[Case]:

@@ -21,7 +21,7 @@ from torch import nn
 from torchvision.models import convnext, resnet
 from transformers.core_model_loading import revert_weight_conversion
 
-from tools.golden_cases import torch_convnets, torch_lenet
+from tools.golden_cases import torch_airbench, torch_convnets, torch_lenet
 from tools.peers import torch_dino
 
 transformers.utils.logging.disable_progress_bar()
@@ -195,4 +195,5 @@ _SOURCES: dict[str, Callable[..., Any]] = {
     "alexnet of 2012": torch_convnets.AlexNet2012,
     "cifar resnet": torch_convnets.CifarResNet,
     "wide resnet": torch_convnets.WideResNet,
+    "airbench": torch_airbench.Airbench,
 }

@@ -1,5 +1,6 @@
 """Test-time augmentation: the mean output over several views of each image."""
 
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -24,13 +25,9 @@ def with_views(objective: Objective, views: Views) -> Objective:
         return objective
 
     def encode(params, extra, batch):
-        found = {}
-        total = 0.0
-        for weight, view in weighted:
-            seen = objective.encode(params, extra, {**batch, "image": view(batch["image"])})
-            found = found or seen
-            total = total + weight * seen["output"]
-        return {**found, "output": total}
+        seen = [objective.encode(params, extra, {**batch, "image": view(batch["image"])}) for _, view in weighted]
+        outputs = [weight * each["output"] for (weight, _), each in zip(weighted, seen, strict=True)]
+        return {**seen[0], "output": functools.reduce(jnp.add, outputs)}
 
     return objective._replace(encode=encode)
 
@@ -52,13 +49,16 @@ def _plain(images: Images) -> Images:
     return images
 
 
-_PAIR = ((0.5, _plain), (0.5, _mirror))
-_VIEWS: dict[str, tuple[tuple[float, Callable[[Images], Images]], ...]] = {
+def _mirrored(move: Callable[[Images], Images]) -> Callable[[Images], Images]:
+    return lambda images: _mirror(move(images))
+
+
+def _pairs(*shares: tuple[float, Callable[[Images], Images]]) -> tuple[tuple[float, Callable[[Images], Images]], ...]:
+    return tuple((share / 2, view) for share, move in shares for view in (move, _mirrored(move)))
+
+
+_VIEWS = {
     "none": (),
-    "mirror": _PAIR,
-    "mirror_and_shift": tuple(
-        (share * weight, lambda images, view=view, move=move: view(move(images)))
-        for share, move in ((0.5, _plain), (0.25, _moved(1)), (0.25, _moved(-1)))
-        for weight, view in _PAIR
-    ),
+    "mirror": _pairs((1.0, _plain)),
+    "mirror_and_shift": _pairs((0.5, _plain), (0.25, _moved(1)), (0.25, _moved(-1))),
 }

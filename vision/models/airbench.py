@@ -1,6 +1,7 @@
 """The small network of the fastest trainings on CIFAR-10."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -18,7 +19,7 @@ from vision.models.whitening import whitening_filters
 _WHITENING_EPS = 5e-4
 
 
-def _identity_first(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+def _identity_first(key: Key[Array, ""], shape: Sequence[Any], dtype: Any = None, out_sharding: Any = None) -> Array:
     """As many filters as there are inputs pass one of them on; the others are drawn (Jordan 2024, section 3.2)."""
     height, width, inputs, outputs = shape
     count = min(inputs, outputs)
@@ -28,7 +29,16 @@ def _identity_first(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jn
     return jnp.concatenate([jnp.asarray(identity, dtype), drawn[..., count:]], axis=-1)
 
 
-def _unit_deviation(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+def _within_inputs(count: int) -> jax.nn.initializers.Initializer:
+    """Uniform within ``1 / sqrt(count)``: PyTorch's bias of a layer with so many inputs."""
+
+    def init(key: Key[Array, ""], shape: Sequence[Any], dtype: Any = None, out_sharding: Any = None) -> Array:
+        return jax.random.uniform(key, shape, dtype, -(count**-0.5), count**-0.5)
+
+    return init
+
+
+def _unit_deviation(key: Key[Array, ""], shape: Sequence[Any], dtype: Any = None, out_sharding: Any = None) -> Array:
     drawn = uniform_fan_in(key, shape, dtype)
     return drawn / jnp.std(drawn, ddof=1)
 
@@ -136,13 +146,12 @@ class Airbench(nn.Module):
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features: Features = {}
         filters = 2 * images.shape[-1] * self.whitening_size**2
-        bound = 1 / math.sqrt(images.shape[-1] * self.whitening_size**2)
         whiten = conv(
             *(filters, self.whitening_size),
             padding=0,
             bias=True,
             kernel_init=uniform_fan_in,
-            bias_init=lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound),
+            bias_init=_within_inputs(filters // 2),
             **types,
             name="whiten",
         )

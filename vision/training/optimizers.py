@@ -155,11 +155,11 @@ def muon(
 
     A kernel of more than two dimensions is taken as a matrix with its last axis, the outputs, on one side. The
     update is scaled by ``sqrt(max(1, rows / columns))`` of the outputs-by-inputs matrix, or with
-    ``consistent_rms`` to that root mean square for every shape (Liu et al. 2025). With ``unit_rows`` each matrix is
-    first scaled to a norm of ``sqrt(outputs)``, for layers whose normalisation undoes their scale (airbench94_muon); a
-    ``learning_rate_scale`` of a rule then also holds for this part of the step. What ``exclude``, regular expressions
-    over paths, matches is no matrix, such as the head. ``others`` is Adam with decoupled decay (``b1``, ``b2``,
-    ``eps``) or SGD with Nesterov's ``momentum``.
+    ``consistent_rms`` to that root mean square for every shape (Liu et al. 2025). With ``unit_rows`` it is not scaled;
+    instead each matrix is first brought to a norm of ``sqrt(outputs)``, for layers whose normalisation undoes their
+    scale (airbench94_muon), and a ``learning_rate_scale`` of a rule holds for this part of the step too. What
+    ``exclude``, regular expressions over paths, matches is no matrix, such as the head. ``others`` is Adam with
+    decoupled decay (``b1``, ``b2``, ``eps``) or SGD with Nesterov's ``momentum``.
     """
     _check_shares(beta=beta, b1=b1, b2=b2, momentum=momentum)
     _check_not_negative(eps=eps)
@@ -167,6 +167,8 @@ def muon(
         raise ValueError(f"newton_schulz_steps must be >= 1, got {newton_schulz_steps}")
     if consistent_rms is not None and consistent_rms <= 0.0:
         raise ValueError(f"consistent_rms must be > 0, got {consistent_rms}")
+    if consistent_rms is not None and unit_rows:
+        raise ValueError("consistent_rms and unit_rows are two scales of one update; give one of them")
     from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
     def dimensions(tree: PyTree) -> PyTree:
@@ -179,6 +181,8 @@ def muon(
 
     def size(u: Array) -> float:
         outputs, inputs = u.shape[-1], math.prod(u.shape[:-1])
+        if unit_rows:
+            return 1.0
         if consistent_rms is None:
             return math.sqrt(max(1.0, outputs / inputs))
         return consistent_rms * math.sqrt(max(outputs, inputs))
