@@ -13,8 +13,8 @@ import optax
 import pytest
 from conftest import REPOSITORY
 
+from tools.small_configs import KNOWN, loaded, small
 from vision.config.duration import steps_of
-from vision.config.loading import load
 from vision.data import inputs, tokenizer
 from vision.data.source import ArraySource
 from vision.data.sources import Opener
@@ -24,7 +24,6 @@ from vision.objectives import WITHOUT_LABELS
 from vision.training import assemble as module
 from vision.training.evaluators import make_evaluators
 from vision.training.make_optimizer import make_optimizer, make_schedule
-from vision.training.schema import resolve
 
 CONFIGS = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.name != "__init__.py")
 # What stands behind the colon of `configs/x.py:argument`; the first is the default.
@@ -77,21 +76,6 @@ TRACED = [path.stem for path in CONFIGS if "imagenet" in path.stem] + [
     "vgg_imagenet:16_bn",
 ]
 STEPPED = [path.stem for path in CONFIGS if path.stem not in TRACED]
-SIDE = 80  # of the images that stand in for ImageNet's: a multiple of 16, and AlexNet needs 67
-# What stands in for data that may not be there: shape of an image, number of classes, examples of the real train split.
-KNOWN = {
-    "digits": ((8, 8, 1), 10, 1437),
-    "mnist": ((28, 28, 1), 10, 60_000),
-    "fashion_mnist": ((28, 28, 1), 10, 60_000),
-    "cifar10": ((32, 32, 3), 10, 50_000),
-    "imagenet2012": ((SIDE, SIDE, 3), 1000, 1_281_167),
-    "shapes": ((64, 64, 3), 64, 10_000),
-    "shapes24": ((64, 64, 3), 64, 20_000),
-    "captions:captions.tsv": ((64, 64, 3), 0, 12_000_000),
-    "captions:captions.txt": ((64, 64, 3), 0, 800),
-    "coco_captions": ((64, 64, 3), 0, 82_783),
-    "folder:images": ((32, 24, 3), 5, 10_000),
-}
 
 
 @pytest.fixture
@@ -113,52 +97,8 @@ def stand_in(monkeypatch):
     monkeypatch.setattr(inputs, "load", lambda path: vocabulary)
 
 
-def loaded(spec: str):
-    stem, colon, argument = spec.partition(":")
-    return resolve(load(f"{REPOSITORY / 'configs' / stem}.py{colon}{argument}"))
-
-
 def tiny(spec: str, *, batch_size: int, shallow: bool = False):
-    """The experiment with small batches and images, no warm-up (longer than the stand-in's epochs) and few layers."""
-    config = loaded(spec)
-    config["batch_size"] = batch_size
-    config["optimizer"]["warmup"] = None
-    for section in config["evals"].values():
-        section["batch_size"] = batch_size
-        if isinstance(section.get("k"), tuple):
-            section["k"] = tuple(range(3, 3 + len(section["k"])))  # the stand-in is a small bank
-    model = config["model"]
-    if config["text"] is not None:
-        config["text"]["depth"] = 1  # the image model beside it is large enough
-        config["data"]["tokens"]["vocab_size"] = tokenizer.LEAST_SIZE
-        shallow = True
-        if config["data"]["image_size"]:
-            config["data"]["image_size"] = 64
-    if config["data"]["name"] == "imagenet2012":
-        config["data"]["image_size"] = SIDE
-        for section in config["data"]["augment"]:
-            if "size" in section:
-                section["size"] = SIDE - 8
-        if "hidden_sizes" in model:
-            model["hidden_sizes"] = (64, 64)  # eight devices would hold 4096 x 25088 weights eight times
-    if config["objective"]["name"] == "distill":
-        config["objective"]["num_prototypes"] = 32  # the teacher doubles what eight devices hold eight times
-        shallow = True
-        for chains in (config["data"]["views"] or {}).values():
-            for section in (section for chain in chains for section in chain):
-                if section.get("size", 0) > 32:
-                    section["size"] = {224: 64, 96: 32}[section["size"]]
-        if config["data"]["eval_image_size"]:
-            config["data"]["eval_image_size"] = 64
-    if shallow and "depth" in model:
-        model["depth"] = 2
-    if shallow and "decoder_depth" in config["objective"]:
-        config["objective"]["decoder_depth"] = 1
-    if shallow and "stage_sizes" in model:
-        model["stage_sizes"] = (1, 1)
-        if "widths" in model:
-            model["widths"] = model["widths"][:2]
-    return module.assemble(resolve(config))
+    return module.assemble(small(spec, batch_size=batch_size, shallow=shallow))
 
 
 def check_steps(experiment):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -31,7 +31,8 @@ class Pipeline:
       order: step -> which of them.
       sharding: of the batch axis over the mesh.
       image_shape: of one image, ``(height, width, channels)``.
-      resident: the whole data set on every device, or empty where the host sends the examples.
+      resident: the whole data set on every device, or empty where the host sends the examples; shapes where it is only
+        to be compiled for.
       arrays: what the host gathers rows from, where it holds the data set in memory.
       ahead: what decodes on the host, where it does.
       failures: None, or a list that takes what goes wrong in decoding, while the batches from then on are black. So
@@ -42,7 +43,7 @@ class Pipeline:
     order: Order
     sharding: NamedSharding
     image_shape: tuple[int, int, int]
-    resident: Batch = field(default_factory=dict, repr=False)
+    resident: dict[str, Any] = field(default_factory=dict, repr=False)
     arrays: Columns = field(default_factory=dict, repr=False)
     ahead: Ahead | None = None
     failures: list[str] | None = None
