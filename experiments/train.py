@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--num_processes", type=int, help="how many there are (default: 1)")
     parser.add_argument("--process_id", type=int, help="which of them this is, from 0")
     parser.add_argument("--join_timeout", type=float, default=300, metavar="SECONDS", help="for the others (300)")
+    parser.add_argument("--profile", metavar="A:B", help="trace from when A steps are done until B are, into profile/")
     args = parser.read(argv)
     began = time.monotonic()
     if args.max_time is not None and not args.max_time > 0:
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = load(args.config, args.overrides)
     workdir = Path(args.workdir or Path("runs") / Path(args.config.partition(":")[0]).stem)
     program.prepare_jax()
+    if "estimator" in config and args.profile is not None:
+        parser.error("--profile: an estimator is fitted at once, it has no steps")
     if "estimator" in config:
         from vision.training.fit import fit
 
@@ -47,13 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vision.training.interrupt import heed_warnings
     from vision.training.loop import train
     from vision.training.processes import join
+    from vision.training.profile import window
     from vision.training.stopping import TimeBudget
 
+    profile = None if args.profile is None else window(args.profile)
     heed_warnings()
     options = {"distributed": args.distributed, "timeout": int(args.join_timeout)}
     join(args.coordinator_address, args.num_processes, args.process_id, **options)
     left = None if args.max_time is None else 60 * args.max_time - (time.monotonic() - began)
-    program.finish(train(config, workdir, budget=TimeBudget(left)), as_json=args.json)
+    program.finish(train(config, workdir, budget=TimeBudget(left), profile=profile), as_json=args.json)
     return 0
 
 

@@ -112,3 +112,22 @@ def test_constraints_name_every_dependency_with_one_version():
     names = {requirement.split(">=")[0].strip().lower().replace("_", "-") for requirement in wanted}
     assert names <= {name.lower().replace("_", "-") for name in pinned}
     assert metadata.version("functional-vision") == project["version"]
+
+
+def test_the_trainer_imports_no_library_that_only_some_runs_use():
+    """Each takes from a tenth of a second to two; a run that evaluates by one of them imports it then."""
+    heavy = {
+        "tensorflow",
+        "tensorflow_datasets",
+        "tensorboardX",
+        "matplotlib",
+        "sklearn",
+        "scipy",
+        "cv2",
+        "grain",
+        "torch",
+    }
+    heavy |= {"pandas", "wandb", "transformers", "huggingface_hub"}
+    code = f"import sys, vision.training.loop; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
-import scipy.linalg
 
 from vision.evaluation.base import EvalSet, Evaluator, State, Value
 from vision.evaluation.features import Features
@@ -100,9 +99,11 @@ def ridge(rows: np.ndarray, labels: np.ndarray, queries: np.ndarray, num_classes
     mean, std = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64) + 1e-5
     x, q = (np.pad((each - mean) / std, ((0, 0), (0, 1)), constant_values=BIAS) for each in (rows, queries))
     y = 2.0 * (labels[:, None] == np.arange(num_classes)) - 1.0
+    from scipy.linalg import solve  # slow to import, and few runs have such a probe
+
     if len(x) < x.shape[1]:  # the smaller of two systems with the same solution
-        return q @ (x.T @ scipy.linalg.solve(x @ x.T + l2 * np.eye(len(x)), y, assume_a="pos"))
-    return q @ scipy.linalg.solve(x.T @ x + l2 * np.eye(x.shape[1]), x.T @ y, assume_a="pos")
+        return q @ (x.T @ solve(x @ x.T + l2 * np.eye(len(x)), y, assume_a="pos"))
+    return q @ solve(x.T @ x + l2 * np.eye(x.shape[1]), x.T @ y, assume_a="pos")
 
 
 def mean_class(rows: np.ndarray, labels: np.ndarray, queries: np.ndarray, num_classes: int) -> np.ndarray:

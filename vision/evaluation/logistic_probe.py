@@ -4,10 +4,6 @@ from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from vision.evaluation.base import EvalSet, Evaluator, State, Value
 from vision.evaluation.features import Features
@@ -72,6 +68,10 @@ def logistic_probe(
     grid = list(product(outputs, c))
 
     def classifier(strength: float):
+        from sklearn.linear_model import LogisticRegression  # takes more than a second, and few runs probe so
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         regression = LogisticRegression(C=strength, max_iter=max_iterations)
         return make_pipeline(StandardScaler(), regression) if standardize else regression
 
@@ -79,6 +79,8 @@ def logistic_probe(
         return np.concatenate([given.outputs[name] for name in output.split("+")], axis=1)
 
     def run(state: State) -> Iterator[tuple[str, Value]]:
+        from sklearn.model_selection import StratifiedKFold
+
         train, test = train_of(state), test_of(state)
         labels = np.asarray(train.labels)
         best, accuracy = grid[0], None

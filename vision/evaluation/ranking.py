@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import gammaln
 
 
 def hits(
@@ -71,4 +70,6 @@ def among_equals(
 
 
 def _log_choose(all_of: np.ndarray, *, chosen: np.ndarray) -> np.ndarray:
+    from scipy.special import gammaln  # slow to import, and few runs rank
+
     return gammaln(all_of + 1.0) - gammaln(chosen + 1.0) - gammaln(all_of - chosen + 1.0)

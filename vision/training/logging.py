@@ -93,7 +93,7 @@ class RunLog:
             return
         shown = {
             name.split("/")[-1]: f"{values[name]:.4g}"
-            for name in ("train/loss", "train/accuracy", "speed/examples_per_second")
+            for name in ("train/loss", "train/accuracy", "speed/mfu", "speed/examples_per_second")
             if name in values
         }
         if "examples_per_second" in shown:

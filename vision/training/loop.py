@@ -17,15 +17,18 @@ from vision.data.sources import Given
 from vision.errors import ConfigError, Stopped, TrainingFailed, UserError, did_you_mean
 from vision.training import workdir as folder
 from vision.training.assemble import Experiment, assemble
+from vision.training.banner import greeting
 from vision.training.checkpoint import Checkpoints
 from vision.training.early_stopping import Patience
 from vision.training.evaluators import make_evaluators
+from vision.training.gauges import Gauges
 from vision.training.interrupt import Interrupt
 from vision.training.kept_tokenizer import FILE as TOKENIZER
 from vision.training.kept_tokenizer import kept_tokenizer
 from vision.training.logging import RunLog
 from vision.training.meter import Meter
 from vision.training.processes import check_same, start_jax, together
+from vision.training.profile import Tracer, Window
 from vision.training.schema import resolve
 from vision.training.sharding import describe
 from vision.training.start import where_to_start
@@ -41,6 +44,7 @@ def train(
     sources: Given | None = None,
     at_step: AtStep | None = None,
     budget: TimeBudget | None = None,
+    profile: Window | None = None,
 ) -> dict[str, Any]:
     """Trains what a config describes in a folder, from wherever the folder has got to.
 
@@ -50,6 +54,7 @@ def train(
       sources: split -> source or arrays in memory, for ``config.data.name = "arrays"``.
       at_step: what to call when so many steps are done, once they have been dispatched.
       budget: the time that it may take; None does not limit it.
+      profile: steps whose trace is written into the folder, see :mod:`vision.training.profile`.
 
     Returns:
       ``{"workdir": ..., "step": ..., "steps": ..., "<eval>": {"<metric>": ...}}``. With ``config.early_stopping``
@@ -76,7 +81,7 @@ def train(
             experiment = assemble(resolved, given=sources, tokenizer=kept_tokenizer(resolved, path))
         stack.callback(experiment.pipeline.close)
         check_same(experiment.source.fingerprint, "training data")
-        run = _Run(experiment, path, at_step or {}, budget or TimeBudget(None))
+        run = _Run(experiment, path, at_step or {}, budget or TimeBudget(None), profile)
         stack.callback(run.checkpoints.close)
         return run.go()
 
@@ -96,7 +101,7 @@ def _report(path: Path) -> None:
 class _Run:
     """One call of :func:`train`: what it is made of, and where it has got to."""
 
-    def __init__(self, experiment: Experiment, path: Path, at_step: AtStep, budget: TimeBudget):
+    def __init__(self, experiment: Experiment, path: Path, at_step: AtStep, budget: TimeBudget, profile: Window | None):
         config, section = experiment.config, experiment.config["checkpoint"]
         self.experiment, self.path, self.first = experiment, path, jax.process_index() == 0
         self.total = experiment.total_steps
@@ -126,6 +131,8 @@ class _Run:
         self.results: dict[str, dict[str, float]] = {}
         self.warnings: dict[str, int] = {}  # what is wrong now, and since which line
         self.in_flight: list[Any] = []
+        self.tracer = Tracer(profile, path, lambda text: self.log.note(text))
+        self.gauges = Gauges(experiment)
         self.tokenizer = experiment.inputs.tokenizer
 
     def go(self) -> dict[str, Any]:
@@ -134,6 +141,7 @@ class _Run:
         complete = self._complete()
         if complete:
             return complete
+        self.tracer.check(self.step, self.total)
         saved = self.checkpoints.metadata(self.step) if self.step in self.checkpoints.steps() else {}
         self.patience = Patience.read(saved.get("early_stopping"))
         config = self.experiment.config
@@ -147,7 +155,9 @@ class _Run:
                 folder.write_json(self.path / "environment.json", self.environment)
                 if self.tokenizer is not None:
                     folder.write_text(self.path / TOKENIZER, self.tokenizer.to_json())
-            self._greet(start.reason)
+            about: dict[str, Any] = {"reason": start.reason, "path": self.path, "step": self.step}
+            for line in greeting(self.experiment, per_dispatch=self.per_dispatch, **about):
+                self.log.note(line)
             self.checkpoints.warm_up(self.state)
             if not self.step:
                 self._evaluate([name for name, each in config["evals"].items() if each["at_start"]])
@@ -168,6 +178,7 @@ class _Run:
             cure = "try a lower config.optimizer.learning_rate, or pass over such steps with config.on_nonfinite=skip"
             raise TrainingFailed(f"{error}; {self._last_good()}; {cure}") from error
         finally:
+            self.tracer.close()
             self.log.close()
 
     def _complete(self) -> dict[str, Any] | None:
@@ -185,12 +196,15 @@ class _Run:
     def _dispatch(self) -> None:
         """Runs the next step, or the next several in one call if nothing else happens between them."""
         experiment, count = self.experiment, self.per_dispatch
+        self.tracer.at(self.step, self.in_flight)
         stage = experiment.stage_at(self.step)
         if stage.first == self.step > 0:
             self.log.note(f"step {self.step}  from here on {experiment.describe(stage) or 'everything as configured'}")
         times = [(self.step // period + 1) * period for period in self._periods()]
         times += [other.first for other in experiment.stages if other.first > self.step]
-        next_event = min([self.total, *times, *(step for step in self.at_step if step > self.step)])
+        next_event = min(
+            [self.total, *times, *(step for step in (*self.at_step, *self.tracer.boundaries) if step > self.step)]
+        )
         if count > 1 and next_event - self.step >= count:
             batches = experiment.pipeline.stacked(self.step, count)
             self.state, metrics = stage.steps(self.state, batches, experiment.constants)
@@ -241,7 +255,7 @@ class _Run:
 
     def _write(self) -> None:
         for line in self.meter.lines():
-            self.log.scalars(line.step, line.values)
+            self.log.scalars(line.step, line.values | self.gauges.of(line.step, line.values))
             warning = self.experiment.objective.warn(
                 {name.removeprefix("train/"): value for name, value in line.values.items()}
             )
@@ -312,6 +326,7 @@ class _Run:
 
     def _finish(self) -> dict[str, Any]:
         """Saves and evaluates; where an evaluation ranks the checkpoint it must come first."""
+        self.tracer.at(self.step, self.in_flight)
         self._write()
         stopped_at = self.step
         if self.step == self.total:
@@ -352,23 +367,6 @@ class _Run:
         if best != last or last < self.total:
             self._evaluate(list(self.evaluators))
         self.checkpoints.drop_after(best)
-
-    def _greet(self, reason: str) -> None:
-        count = sum(leaf.size for leaf in jax.tree.leaves(self.experiment.abstract_state.params))
-        name, examples = self.experiment.config["model"]["name"], len(self.experiment.source)
-        devices = f"{jax.device_count()} x {self.environment['device_kind']} ({self.environment['platform']})"
-        self.log.note(
-            f"{name}: {count:,} parameters, {examples:,} examples, {self.total} steps on {devices}; {reason}; "
-            f"in {self.path}"
-        )
-        special = self.experiment.describe(self.experiment.stage_at(self.step))
-        if special:
-            self.log.note(f"at first {special}" if len(self.experiment.stages) > 1 else special)
-        asked = self.experiment.config["steps_per_dispatch"]
-        if self.per_dispatch < asked:
-            possible = self.experiment.steps_per_dispatch == asked
-            reason = "something is due that often" if possible else "convolutions are slow in a loop on a CPU"
-            self.log.note(f"{self.per_dispatch} steps per dispatch instead of {asked}: {reason}")
 
     def _last_good(self) -> str:
         self.checkpoints.wait()

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
-from scipy import special
 
 from vision.data.augment.blur import blur as gaussian
 from vision.data.augment.color import adjust_contrast
@@ -65,5 +64,7 @@ def _ramp(count: int) -> Float[np.ndarray, " count"]:
 
 @functools.cache
 def _quantiles() -> Float[np.ndarray, " draws"]:
-    middles = special.ndtri((np.arange(_DRAWS) + 0.5) / _DRAWS)
+    from scipy.special import ndtri  # slow to import, and only these pictures need it
+
+    middles = ndtri((np.arange(_DRAWS) + 0.5) / _DRAWS)
     return (middles / middles.std()).astype(np.float32)  # what the ends lack of the variance
