@@ -18,7 +18,7 @@ class Chip:
     name: str
     flops: float
     bandwidth: float
-    memory: float
+    memory: int
     links: float
 
 
@@ -31,9 +31,9 @@ CHIPS = {
         Chip("v5e", 197e12, 819e9, 16 * 2**30, 200e9),
         Chip("v5p", 459e12, 2765e9, 95 * 2**30, 600e9),
         Chip("v6e", 918e12, 1640e9, 32 * 2**30, 400e9),
-        Chip("a100", 312e12, 2039e9, 80e9, 300e9),
-        Chip("h100", 989e12, 3350e9, 80e9, 450e9),
-        Chip("h200", 989e12, 4800e9, 141e9, 450e9),
+        Chip("a100", 312e12, 2039e9, 80 * 10**9, 300e9),
+        Chip("h100", 989e12, 3350e9, 80 * 10**9, 450e9),
+        Chip("h200", 989e12, 4800e9, 141 * 10**9, 450e9),
     )
 }
 # Beginnings of what JAX calls a device of each kind (``device.device_kind``), the longer ones first.
