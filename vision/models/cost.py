@@ -36,6 +36,8 @@ def _of_equation(equation: Any) -> int:
         return max(inner_counts)
     if name == "while" and sum(inner_counts):
         raise ValueError("how often a while loop turns is not known before it runs")
+    if name == "shard_map":  # written for one device of several
+        return sum(inner_counts) * parameters["mesh"].size
     return sum(inner_counts) * (parameters["length"] if name == "scan" else 1)
 
 

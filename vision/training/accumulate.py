@@ -29,8 +29,19 @@ def loss_and_gradients(
     step: Int[Array, ""],
     *,
     microbatches: int,
+    platform: str | None = None,
 ) -> Gradients:
     """Returns ``(loss, gradients, extra, metrics)`` of the whole batch.
+
+    Args:
+      objective: what is learned.
+      params: what the gradients are of.
+      extra: what the objective carries beside them.
+      batch: prepared.
+      keys: one for each example.
+      step: number of updates done.
+      microbatches: parts that the batch is computed in.
+      platform: that it is compiled for; None for JAX's default.
 
     Raises:
       ValueError: the batch does not divide into ``microbatches`` (while tracing).
@@ -41,9 +52,10 @@ def loss_and_gradients(
     if size % microbatches:
         raise ValueError(f"a batch of {size} does not divide into {microbatches} microbatches")
     parts = (_split(dict(batch), microbatches), _split(keys, microbatches))
+    unroll = _unroll(microbatches, platform or jax.default_backend())
     if objective.separable:
-        return _averaged(objective, params, extra, parts, step, microbatches)
-    return _gathered(objective, params, extra, batch, parts, step, microbatches)
+        return _averaged(objective, params, extra, parts, step, microbatches, unroll)
+    return _gathered(objective, params, extra, batch, parts, step, microbatches, unroll)
 
 
 def _whole(objective, params, extra, batch, keys, step) -> Gradients:
@@ -55,14 +67,14 @@ def _whole(objective, params, extra, batch, keys, step) -> Gradients:
     return loss, gradients, new_extra, metrics
 
 
-def _averaged(objective, params, extra, parts, step, count) -> Gradients:
+def _averaged(objective, params, extra, parts, step, count, unroll) -> Gradients:
     def body(total, part):
         batch, keys = part
         loss, gradients, new_extra, metrics = _whole(objective, params, extra, batch, keys, step)
         return jax.tree.map(jnp.add, total, (loss, gradients)), (_changed(new_extra, extra), metrics)
 
     zeros = (jnp.zeros(()), _float32_zeros(params))
-    (loss, gradients), (changes, metrics) = jax.lax.scan(body, zeros, parts, unroll=_unroll(count))
+    (loss, gradients), (changes, metrics) = jax.lax.scan(body, zeros, parts, unroll=unroll)
     gradients = jax.tree.map(lambda g, p: (g / count).astype(p.dtype), gradients, params)
     return (
         loss / count,
@@ -72,7 +84,7 @@ def _averaged(objective, params, extra, parts, step, count) -> Gradients:
     )
 
 
-def _gathered(objective, params, extra, batch, parts, step, count) -> Gradients:
+def _gathered(objective, params, extra, batch, parts, step, count, unroll) -> Gradients:
     def forward(params, part):
         return objective.forward(params, extra, part[0], part[1], True)
 
@@ -80,7 +92,7 @@ def _gathered(objective, params, extra, batch, parts, step, count) -> Gradients:
         outputs, new_extra = forward(params, part)
         return carry, (outputs, _changed(new_extra, extra))
 
-    _, (outputs, changes) = jax.lax.scan(outputs_of, None, parts, unroll=_unroll(count))
+    _, (outputs, changes) = jax.lax.scan(outputs_of, None, parts, unroll=unroll)
     outputs = jax.lax.stop_gradient(jax.tree.map(_join, outputs))
 
     def loss_of(params, outputs):
@@ -96,7 +108,7 @@ def _gathered(objective, params, extra, batch, parts, step, count) -> Gradients:
         return jax.tree.map(jnp.add, total, pull_back(cotangent)[0]), None
 
     start = jax.tree.map(jnp.add, _float32_zeros(params), direct)
-    gradients, _ = jax.lax.scan(body, start, (parts, _split(cotangents, count)), unroll=_unroll(count))
+    gradients, _ = jax.lax.scan(body, start, (parts, _split(cotangents, count)), unroll=unroll)
     return loss, jax.tree.map(lambda g, p: g.astype(p.dtype), gradients, params), new_extra, metrics
 
 
@@ -134,6 +146,6 @@ def _with_changes(old: PyTree, changes: dict[int, Array]) -> PyTree:
     return jax.tree.unflatten(structure, [changes.get(number, leaf) for number, leaf in enumerate(leaves)])
 
 
-def _unroll(count: int) -> int:
+def _unroll(count: int, platform: str) -> int:
     """On CPU a convolution inside a loop body is some sixty times slower, so there the loop is unrolled."""
-    return count if jax.default_backend() == "cpu" else 1
+    return count if platform == "cpu" else 1

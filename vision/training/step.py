@@ -38,6 +38,7 @@ def make_train_step(
     microbatches: int = 1,
     on_nonfinite: OnNonFinite = "stop",
     constrain: Callable[[PyTree], PyTree] = lambda batch: batch,
+    platform: str | None = None,
 ) -> TrainStep:
     """Returns ``train_step(state, batch, constants) -> (state, metrics)``, to be jitted by the caller.
 
@@ -50,6 +51,7 @@ def make_train_step(
       on_nonfinite: with ``skip``, a step whose loss, gradient or new parameters are not finite changes nothing but
         the step number and the schedule's, and counts in the metric ``skipped_steps``.
       constrain: pins the prepared batch to its sharding.
+      platform: that it is compiled for; None for JAX's default.
     """
 
     def train_step(state: TrainState, batch: Batch, constants: Constants) -> tuple[TrainState, Metrics]:
@@ -58,7 +60,14 @@ def make_train_step(
         step_key = jax.random.fold_in(constants.keys.step, state.step)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(step_key, jnp.arange(size))
         loss, gradients, extra, metrics = loss_and_gradients(
-            objective, state.params, state.extra, examples, keys, state.step, microbatches=microbatches
+            objective,
+            state.params,
+            state.extra,
+            examples,
+            keys,
+            state.step,
+            microbatches=microbatches,
+            platform=platform,
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = objective.project(optax.apply_updates(state.params, updates))
