@@ -141,7 +141,7 @@ class _Run:
         complete = self._complete()
         if complete:
             return complete
-        self.tracer.check(self.step, self.total)
+        self.tracer.check(self.step, self.total, self._say)
         saved = self.checkpoints.metadata(self.step) if self.step in self.checkpoints.steps() else {}
         self.patience = Patience.read(saved.get("early_stopping"))
         config = self.experiment.config
