@@ -44,6 +44,29 @@ def test_split_takes_the_dimension_it_names_and_the_first_rule_wins():
     assert got["opt_state"][1]["head"]["kernel"] == P()
 
 
+def test_one_tactic_after_the_other_takes_what_is_left():
+    mesh = mesh_of(8, data=2, fsdp=2, tensor=2)
+    got = specs((("kernel", "split(-1, tensor) + fsdp(fsdp)"), ("bias", "split(0, tensor) + fsdp(fsdp)")), mesh)
+    assert got["params"]["head"]["kernel"] == P("fsdp", "tensor")
+    assert got["params"]["head"]["bias"] == P("tensor"), "its only dimension is taken"
+    assert specs((("kernel", "fsdp(fsdp, 97)"),), mesh)["params"]["head"]["kernel"] == P(), "16 x 6 are 96"
+    assert specs((("kernel", "fsdp(fsdp, 96)"),), mesh)["params"]["head"]["kernel"] == P("fsdp", None)
+
+
+def test_a_name_stands_for_its_rules_and_own_rules_go_before_it():
+    mesh = mesh_of(8, data=2, fsdp=2, tensor=2)
+    assert specs("tensor", mesh)["params"]["head"] == {"kernel": P(None, "tensor"), "bias": P("tensor")}
+    assert specs((("bias", "replicate"), "tensor"), mesh)["params"]["head"]["bias"] == P()
+    assert specs("replicate", mesh) == specs((), mesh)
+    assert specs("tensor", mesh_of(8)) == specs((), mesh), "over an axis of one device nothing is split"
+    four = mesh_of(8, data=2, fsdp=1, tensor=4)
+    assert specs("tensor", four)["params"]["head"]["kernel"] == P(), "6 classes do not divide over 4, nor need they"
+    with pytest.raises(ConfigError, match=r"config.sharding: unknown strategy 'tensors'; did you mean 'tensor'"):
+        specs("tensors", mesh)
+    with pytest.raises(ConfigError, match=r"config.sharding\[1\]: unknown strategy 'fdsp'; did you mean 'fsdp'"):
+        specs((("bias", "replicate"), "fdsp"), mesh)
+
+
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
@@ -51,6 +74,7 @@ def test_split_takes_the_dimension_it_names_and_the_first_rule_wins():
         (("(", "replicate"), "no regular expression"),
         (("kernel", "shard(fsdp)"), "unknown tactic"),
         (("kernel", "fsdp(model)"), "unknown tactic"),
+        (("kernel", "fsdp(fsdp) + "), "unknown tactic"),
         (("kernel", "split(1, fsdp)"), "dimension 1 does not divide over 4"),
         (("kernel",), "regex, tactic"),
     ],
@@ -88,7 +112,7 @@ def test_sharded_training_gives_the_losses_of_one_device(axes, tiny_config):
     losses = []
     for sharded in (True, False):
         config = resolve(plain(tiny_config) | ({} if sharded else {"sharding": (), "mesh": {}}))
-        experiment = module.assemble(config)
+        experiment = module.assemble(config, devices=jax.devices()[: 8 if sharded else 1])
         state = experiment.init(experiment.constants.keys.init)
         if sharded and rules:
             assert any(leaf.sharding.spec != P() for leaf in jax.tree.leaves(state.params))

@@ -128,24 +128,12 @@ def compared(
 
 
 def train(sections: Mapping[str, Any], mesh: Mapping[str, int], steps: int, *, devices: int) -> Trained:
-    """Trains on the first so many devices, with strategy ``auto``."""
+    """Trains on the first so many devices."""
     import jax
 
     from vision.analysis.collectives import collectives_of
-    from vision.training.assemble import assemble
-    from vision.training.schema import resolve
 
-    data = {"name": "arrays", "mean": (0.5,) * 3, "std": (0.25,) * 3, **sections.get("data", {})}
-    config = {
-        "batch_size": 32,
-        "duration": {"steps": steps},
-        "objective": {"name": "classify"},
-        "optimizer": {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01},
-        "mesh": mesh,
-        **sections,
-        "data": data,
-    }
-    experiment = assemble(resolve(config), given={"train": examples()}, devices=jax.devices()[:devices])
+    experiment = experiment_of(sections, mesh, steps, devices=devices)
     state, constants = experiment.init(experiment.constants.keys.init), experiment.constants
     whole = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
@@ -159,6 +147,25 @@ def train(sections: Mapping[str, Any], mesh: Mapping[str, int], steps: int, *, d
     found = collectives_of(step.as_text(), experiment.mesh)
     by_kind = {f"{each.kind} ({', '.join(each.axes)})": (each.count, each.payload) for each in found}
     return Trained(losses, by_kind, held / whole)
+
+
+def experiment_of(sections: Mapping[str, Any], mesh: Mapping[str, int], steps: int, *, devices: int) -> Any:
+    """Returns the experiment of a network on the first so many devices, with strategy ``auto``."""
+    import jax
+
+    from vision.training.assemble import assemble
+    from vision.training.schema import resolve
+
+    config = {
+        "batch_size": 32,
+        "duration": {"steps": steps},
+        "objective": {"name": "classify"},
+        "optimizer": {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01},
+        "mesh": mesh,
+        **sections,
+        "data": {"name": "arrays", "mean": (0.5,) * 3, "std": (0.25,) * 3, **sections.get("data", {})},
+    }
+    return assemble(resolve(config), given={"train": examples()}, devices=jax.devices()[:devices])
 
 
 def examples() -> Any:

@@ -1,0 +1,70 @@
+"""Every network and objective learns the same under every strategy; what follows a parameter lies where it does."""
+
+import jax
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from tools.strategies import MESHES, NETWORKS, OBJECTIVES, compared, experiment_of
+from vision.training.rules import paths_of
+
+PRODUCT = "data=2 fsdp=2 tensor=2"
+
+
+def specs(name):
+    """``path -> PartitionSpec`` of the whole state, on the mesh of all three axes; nothing is compiled."""
+    state = experiment_of(NETWORKS[name], MESHES[PRODUCT], steps=3, devices=8).abstract_state
+    return dict(zip(paths_of(state), (leaf.sharding.spec for leaf in jax.tree.leaves(state)), strict=True))
+
+
+def test_pairs_of_layers_are_split_by_outputs_and_then_by_inputs():
+    """Shoeybi et al. 2019, section 3: column-parallel, then row-parallel; 64 x 64 numbers and more also over fsdp."""
+    found = specs("ViT")
+    block = "params/encoder/block01"
+    wanted = {
+        "attention/qkv/kernel": P("fsdp", None, "tensor"),
+        "attention/qkv/bias": P(None, "tensor"),
+        "attention/out/kernel": P("tensor", "fsdp"),
+        "attention/out/bias": P(),
+        "mlp/hidden/kernel": P("fsdp", "tensor"),
+        "mlp/hidden/bias": P("tensor"),
+        "mlp/out/kernel": P("tensor", "fsdp"),
+        "mlp_norm/scale": P(),
+    }
+    assert {name: found[f"{block}/{name}"] for name in wanted} == wanted
+    assert found["params/head/kernel"] == P(None, "tensor"), "512 numbers are too few for fsdp"
+
+
+@pytest.mark.parametrize("name", ["MLP", "DINO"])
+def test_averages_teachers_and_moments_lie_where_their_parameters_do(name):
+    found = specs(name)
+    average = {"MLP": "extra/ema/", "DINO": "extra/teacher/"}[name]
+    params = {path.removeprefix("params/"): spec for path, spec in found.items() if path.startswith("params/")}
+    assert sum(spec != P() for spec in params.values()) >= 3
+    for path, spec in params.items():
+        followers = {key: other for key, other in found.items() if key.endswith(f"/{path}")}
+        assert {key for key in followers if key.startswith(average)}
+        assert sum("/mu/" in key or "/nu/" in key for key in followers) == 2
+        assert set(followers.values()) == {spec}, path
+
+
+def check(name, sections, meshes, steps):
+    for row in compared(name, sections, meshes, steps):
+        assert row["difference"] <= row["tolerance"], row
+        assert (row["split"] < 0.7) == (row["mesh"] != "data=8"), row
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_learn_as_on_one_device(name):
+    check(name, NETWORKS[name], MESHES, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_objectives_learn_as_on_one_device(name):
+    check(name, OBJECTIVES[name], {axes: MESHES[axes] for axes in ("data=8", PRODUCT)}, 3)
+
+
+@pytest.mark.slow
+def test_microbatches_learn_as_on_one_device_under_a_product_of_axes():
+    check("CLIP", {**NETWORKS["CLIP"], "microbatches": 2}, {PRODUCT: MESHES[PRODUCT]}, 3)
