@@ -1,10 +1,14 @@
 """Every network and objective learns the same under every strategy; what follows a parameter lies where it does."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
 from tools.strategies import MESHES, NETWORKS, OBJECTIVES, compared, experiment_of
+from vision.training.optimizers import OPTIMIZERS
 from vision.training.rules import paths_of
 
 PRODUCT = "data=2 fsdp=2 tensor=2"
@@ -45,6 +49,25 @@ def test_averages_teachers_and_moments_lie_where_their_parameters_do(name):
         assert {key for key in followers if key.startswith(average)}
         assert sum("/mu/" in key or "/nu/" in key for key in followers) == 2
         assert set(followers.values()) == {spec}, path
+
+
+@pytest.mark.parametrize(("name", "options"), [("adamw", {}), ("lamb", {}), ("lion", {}), ("sgd", {"momentum": 0.9})])
+def test_a_first_moment_in_bfloat16_is_half_as_large_and_steps_nearly_the_same(name, options):
+    """The gradients are float32 all the same, and so is Adam's second moment; bfloat16 keeps 8 bits, so 1 in 256."""
+    params = {"kernel": jax.random.normal(jax.random.key(0), (40, 30))}
+    gradients = {"kernel": jax.random.normal(jax.random.key(1), (40, 30))}
+    moved = []
+    for kind in ("float32", "bfloat16"):
+        optimizer = OPTIMIZERS[name](lambda step: 0.1, optax.identity(), moment_dtype=kind, **options)
+        state, updates = optimizer.init(params), None
+        for _ in range(3):
+            updates, state = optimizer.update(gradients, state, params)
+        arrays = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim]
+        assert updates["kernel"].dtype == jnp.float32
+        assert [leaf.dtype for leaf in arrays] == [kind, "float32"][: len(arrays)]
+        moved.append(np.asarray(updates["kernel"]))
+    np.testing.assert_allclose(moved[1], moved[0], rtol=2 / 256)
+    assert np.abs(moved[1] - moved[0]).max() > 0 or name == "lion", "its step is a sign"
 
 
 def check(name, sections, meshes, steps):

@@ -21,14 +21,27 @@ from jaxtyping import Array
 
 PyTree = Any
 Transform: TypeAlias = optax.GradientTransformation
+# How a first moment is kept between steps, which is half of Adam's memory; None for the type of the parameters, and the
+# step itself is float32 with them. A second moment stays as it is: it changes by a thousandth of itself, and bfloat16 tells no two numbers apart that are so near.
+MomentType = Literal["float32", "bfloat16"]
 
 
-def sgd(rate: optax.Schedule, decay: Transform, *, momentum: float = 0.0, nesterov: bool = False) -> Transform:
+def sgd(
+    rate: optax.Schedule,
+    decay: Transform,
+    *,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    moment_dtype: MomentType | None = None,
+) -> Transform:
     """``v <- momentum v + g``, ``p <- p - rate v``; with ``nesterov`` the step looks ahead: ``g + momentum v``."""
     _check_shares(momentum=momentum)
     if nesterov and not momentum:
         raise ValueError("nesterov needs a momentum above 0")
-    trace = optax.trace(decay=momentum, nesterov=nesterov) if momentum else optax.identity()
+    if moment_dtype and not momentum:
+        raise ValueError("moment_dtype needs a momentum above 0")
+    kept = optax.trace(decay=momentum, nesterov=nesterov, accumulator_dtype=moment_dtype)
+    trace = kept if momentum else optax.identity()
     return optax.chain(decay, trace, optax.scale_by_learning_rate(rate))
 
 
@@ -54,32 +67,55 @@ def rmsprop(
     return optax.chain(decay, scale, trace, optax.scale_by_learning_rate(rate))
 
 
-def adam(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Transform:
+def adam(
+    rate: optax.Schedule,
+    decay: Transform,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    moment_dtype: MomentType | None = None,
+) -> Transform:
     """Adam (Kingma and Ba 2015, algorithm 1)."""
     _check_shares(b1=b1, b2=b2)
     _check_not_negative(eps=eps)
-    return optax.chain(decay, optax.scale_by_adam(b1, b2, eps), optax.scale_by_learning_rate(rate))
+    moments = optax.scale_by_adam(b1, b2, eps, mu_dtype=moment_dtype)
+    return optax.chain(decay, moments, optax.scale_by_learning_rate(rate))
 
 
 def adamw(
-    rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+    rate: optax.Schedule,
+    decay: Transform,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    moment_dtype: MomentType | None = None,
 ) -> Transform:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2)."""
     _check_shares(b1=b1, b2=b2)
     _check_not_negative(eps=eps)
-    return optax.chain(optax.scale_by_adam(b1, b2, eps), decay, optax.scale_by_learning_rate(rate))
+    moments = optax.scale_by_adam(b1, b2, eps, mu_dtype=moment_dtype)
+    return optax.chain(moments, decay, optax.scale_by_learning_rate(rate))
 
 
-def lamb(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-6) -> Transform:
+def lamb(
+    rate: optax.Schedule,
+    decay: Transform,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-6,
+    moment_dtype: MomentType | None = None,
+) -> Transform:
     """AdamW whose update of each tensor gets the tensor's own norm (You et al. 2020, algorithm 2, phi = identity).
 
     A tensor whose norm is 0 takes the plain update.
     """
     _check_shares(b1=b1, b2=b2)
     _check_not_negative(eps=eps)
-    return optax.chain(
-        optax.scale_by_adam(b1, b2, eps), decay, optax.scale_by_trust_ratio(), optax.scale_by_learning_rate(rate)
-    )
+    moments = optax.scale_by_adam(b1, b2, eps, mu_dtype=moment_dtype)
+    return optax.chain(moments, decay, optax.scale_by_trust_ratio(), optax.scale_by_learning_rate(rate))
 
 
 def lars(
@@ -129,10 +165,17 @@ def _bounded_steps(rate: optax.Schedule, share: float) -> Transform:
     return optax.GradientTransformation(init, update)
 
 
-def lion(rate: optax.Schedule, decay: Transform, *, b1: float = 0.9, b2: float = 0.99) -> Transform:
+def lion(
+    rate: optax.Schedule,
+    decay: Transform,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.99,
+    moment_dtype: MomentType | None = None,
+) -> Transform:
     """The sign of an interpolated momentum (Chen et al. 2023, algorithm 2)."""
     _check_shares(b1=b1, b2=b2)
-    return optax.chain(optax.scale_by_lion(b1, b2), decay, optax.scale_by_learning_rate(rate))
+    return optax.chain(optax.scale_by_lion(b1, b2, mu_dtype=moment_dtype), decay, optax.scale_by_learning_rate(rate))
 
 
 def muon(
