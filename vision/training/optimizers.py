@@ -22,7 +22,8 @@ from jaxtyping import Array
 PyTree = Any
 Transform: TypeAlias = optax.GradientTransformation
 # How a first moment is kept between steps, which is half of Adam's memory; None for the type of the parameters, and the
-# step itself is float32 with them. A second moment stays as it is: it changes by a thousandth of itself, and bfloat16 tells no two numbers apart that are so near.
+# step itself is float32 with them. A second moment stays as it is: it changes by a thousandth of itself, and bfloat16
+# tells no two numbers apart that are so near.
 MomentType = Literal["float32", "bfloat16"]
 
 
