@@ -303,3 +303,22 @@ def test_data_without_captions_are_refused():
     bare = {"train": {name: captioned()["train"][name] for name in ("image", "label")}}
     with pytest.raises(ConfigError, match=r"config\.data\.tokens: arrays has no captions"):
         assemble(resolve(config()), given=bare)
+
+
+def test_a_frozen_text_tower_drops_nothing():
+    """It computes one function, as a frozen image tower does: the loss of a batch does not depend on the step's key."""
+
+    def losses(**more):
+        section = config(text={"name": "text/small", **SMALL, "dropout": 0.5}, **more)
+        section["model"]["dropout"] = 0.0
+        section["optimizer"] |= {"learning_rate": 0.0}
+        experiment = assemble(resolve(section), given=captioned())
+        state, found = experiment.init(experiment.constants.keys.init), []
+        for _ in range(2):
+            state, metrics = experiment.step(state, experiment.pipeline.batch(0), experiment.constants)
+            found.append(float(metrics["loss"][0]))
+        return found
+
+    frozen, trained = losses(freeze={"patterns": ("^text/",)}), losses()
+    assert frozen[0] == frozen[1]
+    assert trained[0] != trained[1]

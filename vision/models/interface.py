@@ -1,7 +1,6 @@
 """What every model is: pure functions from variables and images to an output and named intermediates."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from vision.models.frozen import frozen_modules, held
+from vision.models.frozen import holding
 from vision.models.precision import Precision
 
 Features = dict[str, Array]
@@ -111,14 +110,9 @@ class Model:
         variables: Any = {"params": params, **collections}
         streams = {"dropout": jax.random.key(0)}  # tells layers apart; what is random comes from the examples' keys
         mutable = list(collections) if train else []
-        with self._holding(params) if train and self.frozen else nullcontext():
+        with holding(self.frozen, params, train=train):
             result: Any = self.module.apply(
                 variables, images, train=train, keys=keys, rngs=streams, mutable=mutable, **inputs
             )
         (output, features), updated = result
         return output.astype(self.precision.output), features, {**collections, **updated}
-
-    def _holding(self, params: Variables) -> AbstractContextManager[Any]:
-        flat, _ = jax.tree_util.tree_flatten_with_path(params)
-        paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in flat]
-        return held(frozen_modules(self.frozen, paths))

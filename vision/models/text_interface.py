@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from vision.models.frozen import holding
 from vision.models.interface import Features, Variables
 from vision.models.precision import Precision
 
@@ -23,12 +24,14 @@ class TextModel:
       precision: types of parameters, computation and output.
       length: places of a text.
       vocab_size: number of ids.
+      frozen: paths of parameters that are not trained; a part of which all are runs as in evaluation.
     """
 
     module: nn.Module
     precision: Precision
     length: int
     vocab_size: int
+    frozen: frozenset[str] = frozenset()
 
     image_shape: ClassVar[None] = None
     has_convolutions: ClassVar[bool] = False
@@ -79,7 +82,8 @@ class TextModel:
         """
         self.check(tokens.shape[1])
         streams = {"dropout": jax.random.key(0)}  # tells layers apart; what is random comes from the examples' keys
-        result: Any = self.module.apply({"params": params}, tokens, train=train, keys=keys, rngs=streams)
+        with holding(self.frozen, params, train=train):
+            result: Any = self.module.apply({"params": params}, tokens, train=train, keys=keys, rngs=streams)
         output, features = result
         return output.astype(self.precision.output), features
 

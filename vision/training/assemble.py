@@ -204,10 +204,10 @@ def build(config: Config, inputs: Inputs, mesh: Mesh, *, described: Described | 
     def compiled(stage: Stage) -> Stage:
         of_model = objective
         if stage.frozen:
-            within = model
-            if isinstance(model, Model):
-                within = dataclasses.replace(model, frozen=_of_model(stage.frozen, params))
-            of_model = with_frozen(make_objective(config, within, text, mesh=mesh, **lengths), stage.frozen)
+            prefix = "text" if isinstance(model, TextModel) else "backbone" if "backbone" in params else ""
+            within = dataclasses.replace(model, frozen=_below(prefix, stage.frozen))
+            words = text and dataclasses.replace(text, frozen=_below("text", stage.frozen))
+            of_model = with_frozen(make_objective(config, within, words, mesh=mesh, **lengths), stage.frozen)
         if stage.image_size is not None:
             for each in (model, make_teacher(config, model)):
                 if each is not None:
@@ -376,10 +376,10 @@ def _initial_shapes(config: Config, objective: Objective, batch_spec: PyTree, ke
         raise ConfigError(f"config.objective: {config['objective']['name']}: {error}") from error
 
 
-def _of_model(frozen: frozenset[str], params: PyTree) -> frozenset[str]:
-    """The paths within the image model of those within the parameters of an objective."""
-    prefix = "backbone/" if "backbone" in params else ""
-    return frozenset(path.removeprefix(prefix) for path in frozen if path.startswith(prefix))
+def _below(prefix: str, frozen: frozenset[str]) -> frozenset[str]:
+    """The paths below a part of an objective's parameters, as the part names them itself."""
+    start = f"{prefix}/" if prefix else ""
+    return frozenset(path.removeprefix(start) for path in frozen if path.startswith(start))
 
 
 def _check_size(model: Model | TextModel, size: int, channels: int) -> None:
