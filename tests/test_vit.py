@@ -9,6 +9,7 @@ import pytest
 
 from vision import models
 from vision.errors import ConfigError
+from vision.models.platform import compiled_for, platform
 from vision.models.positions import resize_positions, rotary_angles, rotate, sincos_2d
 from vision.models.scanning import stack_blocks, unstack_blocks
 
@@ -266,3 +267,26 @@ def test_a_scan_makes_the_gradient_of_a_large_network_a_much_smaller_program():
         jax.config.update("jax_enable_compilation_cache", cached)
     print("gradient of ViT-L/16, lines of the compiled program and seconds to it:", unrolled, scanned)
     assert unrolled[0] >= 4 * scanned[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"mlp": "swiglu"}, {"activation": "quick_gelu"}])
+def test_the_forms_for_a_tpu_and_for_a_cpu_are_one_function(options):
+    model = models.build("vit/Ti16", num_classes=5, image_shape=(32, 32, 3), depth=2, **options)
+    images = jax.random.normal(jax.random.key(0), (3, 32, 32, 3))
+    params, _ = model.init(jax.random.key(1), jax.ShapeDtypeStruct(images.shape, jnp.float32))
+
+    def of(name):
+        def loss(params):
+            with compiled_for(name):
+                assert platform() == name
+                output, _, _ = model.apply(params, {}, images, keys=None, train=True)
+            return jnp.sum(jnp.sin(output)), output
+
+        (_, output), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+        return output, gradients
+
+    (here, gradients), (there, other) = of("cpu"), of("tpu")
+    np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-5)
+    for one, two in zip(jax.tree.leaves(gradients), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
+    assert platform() == "cpu"

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in args.configs:
         if name not in known:
             raise UserError(f"no config {name}{did_you_mean(name, known)}; known: {', '.join(known)}")
-    stored = json.loads(FILE.read_text()) if FILE.is_file() else {"jax": jax.__version__, "configs": {}}
+    stored: Any = json.loads(FILE.read_text()) if FILE.is_file() else {"jax": jax.__version__, "configs": {}}
     if not args.write and stored["jax"] != jax.__version__:
         raise UserError(f"the budgets are of jax {stored['jax']}, this is {jax.__version__}: nothing can be compared")
     found = {}
@@ -87,7 +87,7 @@ def counts_of(spec: str, **overrides: Any) -> Counts:
     from tools.small_configs import small
     from vision.training.schema import resolve
 
-    config = small(spec, batch_size=BATCH_SIZE, shallow=True)
+    config: Any = small(spec, batch_size=BATCH_SIZE, shallow=True)
     config["model"] |= overrides
     return counted(resolve(config))
 
@@ -109,7 +109,8 @@ def counted(config: Mapping[str, Any]) -> Counts:
     mesh = make_mesh(devices=jax.devices("cpu")[:DEVICES])
     inputs, _ = describe_inputs(config, facts)
     experiment = build(config, inputs, mesh, described=described_pipeline)
-    lowered = experiment.step.lower(experiment.abstract_state, experiment.pipeline.spec(), experiment.constants)
+    step: Any = experiment.step
+    lowered = step.lower(experiment.abstract_state, experiment.pipeline.spec(), experiment.constants)
     compiled = lowered.compile({"xla_backend_optimization_level": 0})  # of LLVM's work, which nothing here counts
     text, cost = compiled.as_text(), compiled.cost_analysis()
     collectives = collectives_of(text, mesh)

@@ -8,13 +8,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from vision.models.platform import platform
 from vision.models.positions import rotate
 
 Initializer = nn.initializers.Initializer
 
 
 def flat(layer: Any, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch tokens out"]:
-    """Applies a layer of single tokens to all as one matrix, which a CPU multiplies faster than a stack of them."""
+    """Applies a layer of single tokens to all, on a CPU as one matrix, which it multiplies faster than a stack of them.
+
+    On a TPU tokens of an image fill whole tiles, and to put them together is a copy where they do not divide.
+    """
+    if platform() != "cpu":
+        return layer(x)
     return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
 
 
@@ -48,8 +54,8 @@ class Projections(nn.Module):
     param_dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: Float[Array, "rows in"]) -> Float[Array, "rows flat"]:
-        """Returns the projections one after another, ``[rows, parts * width]``."""
+    def __call__(self, x: Float[Array, "*rows in"]) -> Float[Array, "*rows flat"]:
+        """Returns the projections one after another, ``[..., parts * width]``."""
         shape = (x.shape[-1], self.parts, self.width)
         kernel = self.param("kernel", stacked(self.kernel_init), shape, self.param_dtype)
         y = x @ kernel.reshape(shape[0], -1).astype(self.dtype)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from vision.models.attention import Initializer, SelfAttention, flat
 from vision.models.layers import DropMode, Dropout, Residual, drop_rates
+from vision.models.platform import recomputed
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 Remat = Literal["none", "dots", "full"]
@@ -71,9 +72,10 @@ class Mlp(nn.Module):
             return nn.Dense(features, name=name, dtype=self.dtype, param_dtype=self.param_dtype, **inits)
 
         if self.swiglu:
-            hidden = jax.nn.silu(flat(dense(self.mlp_dim, "gate"), x)) * flat(dense(self.mlp_dim, "value"), x)
+            gated = recomputed(lambda gate, value: jax.nn.silu(gate) * value)
+            hidden = gated(flat(dense(self.mlp_dim, "gate"), x), flat(dense(self.mlp_dim, "value"), x))
         else:
-            hidden = activation_function(self.activation)(flat(dense(self.mlp_dim, "hidden"), x))
+            hidden = recomputed(activation_function(self.activation))(flat(dense(self.mlp_dim, "hidden"), x))
         hidden = Dropout(self.dropout)(hidden, keys=keys)
         return Dropout(self.dropout)(flat(dense(x.shape[-1], "out"), hidden), keys=keys)
 

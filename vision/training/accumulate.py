@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from vision.models.platform import platform
 from vision.objectives.base import Batch, Metrics, Objective
 
 PyTree = Any
@@ -29,7 +30,6 @@ def loss_and_gradients(
     step: Int[Array, ""],
     *,
     microbatches: int,
-    platform: str | None = None,
 ) -> Gradients:
     """Returns ``(loss, gradients, extra, metrics)`` of the whole batch.
 
@@ -41,7 +41,6 @@ def loss_and_gradients(
       keys: one for each example.
       step: number of updates done.
       microbatches: parts that the batch is computed in.
-      platform: that it is compiled for; None for JAX's default.
 
     Raises:
       ValueError: the batch does not divide into ``microbatches`` (while tracing).
@@ -52,7 +51,7 @@ def loss_and_gradients(
     if size % microbatches:
         raise ValueError(f"a batch of {size} does not divide into {microbatches} microbatches")
     parts = (_split(dict(batch), microbatches), _split(keys, microbatches))
-    unroll = _unroll(microbatches, platform or jax.default_backend())
+    unroll = _unroll(microbatches)
     if objective.separable:
         return _averaged(objective, params, extra, parts, step, microbatches, unroll)
     return _gathered(objective, params, extra, batch, parts, step, microbatches, unroll)
@@ -146,6 +145,6 @@ def _with_changes(old: PyTree, changes: dict[int, Array]) -> PyTree:
     return jax.tree.unflatten(structure, [changes.get(number, leaf) for number, leaf in enumerate(leaves)])
 
 
-def _unroll(count: int, platform: str) -> int:
+def _unroll(count: int) -> int:
     """On CPU a convolution inside a loop body is some sixty times slower, so there the loop is unrolled."""
-    return count if platform == "cpu" else 1
+    return count if platform() == "cpu" else 1

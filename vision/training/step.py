@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from vision.data.prepare import Prepare
+from vision.models.platform import compiled_for
 from vision.objectives.base import Batch, Metrics, Objective
 from vision.training.accumulate import loss_and_gradients
 from vision.training.state import Keys, TrainState
@@ -59,16 +60,10 @@ def make_train_step(
         size = batch["index"].shape[0]
         step_key = jax.random.fold_in(constants.keys.step, state.step)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(step_key, jnp.arange(size))
-        loss, gradients, extra, metrics = loss_and_gradients(
-            objective,
-            state.params,
-            state.extra,
-            examples,
-            keys,
-            state.step,
-            microbatches=microbatches,
-            platform=platform,
-        )
+        with compiled_for(platform):
+            loss, gradients, extra, metrics = loss_and_gradients(
+                objective, state.params, state.extra, examples, keys, state.step, microbatches=microbatches
+            )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = objective.project(optax.apply_updates(state.params, updates))
         extra = objective.refresh(params, extra, state.step + 1)
