@@ -54,7 +54,7 @@ def test_bytes_are_those_of_the_arrays_that_a_run_puts_on_a_device(mesh):
         assert program.bytes_per_chip(getattr(described.abstract_state, part)) == on_first(getattr(state, part)) > 0
     resident, batch = described.constants.resident, real.pipeline.batch(0)
     assert program.bytes_per_chip(resident) == on_first(real.constants.resident) > 0
-    assert program.bytes_per_chip(program._batch_of(described)) == on_first(batch)
+    assert program.bytes_per_chip(program.batch_of(described)) == on_first(batch)
     same = jax.tree.map(lambda a, b: (a.shape, a.dtype, a.sharding) == (b.shape, b.dtype, b.sharding), state,
                         described.abstract_state)  # fmt: skip
     assert all(jax.tree.leaves(same))

@@ -10,6 +10,7 @@ parameters, optimizer and data are exact in any case. Where it does not fit, wha
 least change on. Data sets need not be there: those of TFDS are known, others are described by --data.
 
 --table writes the plans of docs/plans.md, each in a process of its own, and goes on where it was stopped.
+--weak_scaling prints which messages of small networks grow with the number of devices.
 """
 
 import json
@@ -28,7 +29,8 @@ _AXES = ("data", "fsdp", "tensor")
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, compiles, prints the plan; 1 where nothing that was tried fits."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = program.Parser(__doc__, config="--table" not in arguments)
+    alone = any(argument.startswith(("--table", "--weak_scaling")) for argument in arguments)
+    parser = program.Parser(__doc__, config=not alone)
     parser.add_argument("--chip", metavar="KIND[:SIZE]", help="v5e:16x16, v5p:2x2x1, h100:8, h200, cpu:8 and such")
     parser.add_argument("--mesh", metavar="AXIS=N,...", help="such as data=32,fsdp=8 (default: the config's)")
     parser.add_argument("--data", metavar="KEY=N,...", help="describes the data: examples, classes, size, captions ...")
@@ -36,12 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--tries", type=int, default=6, metavar="N", help="programs to compile where it does not fit (6)"
     )
     parser.add_argument("--table", type=Path, metavar="FILE.md", help="write the plans of the documentation")
+    parser.add_argument("--weak_scaling", action="store_true", help="print what grows with the number of devices")
     parser.add_argument("--kept", type=Path, default=Path("runs/plans"), metavar="DIR", help="of the plans of --table")
     args = parser.read(arguments)
     if args.table is not None:
         from tools.planning.table import write_table
 
-        program.finish({"plans": write_table(args.table, args.kept, _in_a_process)}, as_json=args.json)
+        program.finish({"plans": write_table(args.table, args.kept, _in_a_process, note=_note)}, as_json=args.json)
+        return 0
+    if args.weak_scaling:
+        program.finish(_weak_scaling(), as_json=args.json)
         return 0
     if args.chip is None:
         parser.error("the following arguments are required: --chip")
@@ -102,15 +108,14 @@ def plan(
         resolved = {**resolved, "mesh": dict(mesh)}
     _check_mesh(resolved["mesh"], target.count, target.text)
     devices = chips.devices_of(target)
-    note = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-    note(f"compiling for {target.text} by {devices.compiler}")
+    _note(f"compiling for {target.text} by {devices.compiler}")
     compiled = compile_step(resolved, target, devices, facts)
     result = as_result(compiled, target, devices, precision=resolved["precision"])
     if not devices.exact:
         result["cure"] = f' (pip install -e ".[{target.extra}]")'
     if fits(compiled, target) is False:
         compile_one = lambda changed: compile_step(changed, target, devices, facts)  # noqa: E731
-        found = nearest(dict(resolved), compiled, target, compile_one, tries=tries, note=note)
+        found = nearest(dict(resolved), compiled, target, compile_one, tries=tries, note=_note)
         if found is not None:
             flags = list(found[0].flags)
             result["nearest"] = {
@@ -139,6 +144,10 @@ def read_mesh(text: str | None) -> dict[str, int] | None:
     return {"data": 1, **sizes}
 
 
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def _check_mesh(sizes: Mapping[str, int], count: int, chip: str) -> None:
     known, free = 1, False
     for size in (sizes.get("data", -1), sizes.get("fsdp", 1), sizes.get("tensor", 1)):
@@ -146,6 +155,21 @@ def _check_mesh(sizes: Mapping[str, int], count: int, chip: str) -> None:
     if (count % known if free else count != known) or known < 1:
         shown = ",".join(f"{axis}={size}" for axis, size in sizes.items())
         raise UserError(f"--mesh {shown}: is {known} devices, and {chip} has {count} chips")
+
+
+def _weak_scaling() -> dict[str, Any]:
+    """Prints the table, and returns its numbers."""
+    from tools.planning import chips
+
+    chips.prepare(chips.read_target("cpu:8"))
+    from tools.planning.weak_scaling import CASES, payloads, table
+
+    measured = {}
+    for name, sections in CASES.items():
+        _note(name)
+        measured[name] = payloads(sections)
+    print(table(measured))
+    return measured
 
 
 def _in_a_process(arguments: Sequence[str]) -> dict[str, Any]:

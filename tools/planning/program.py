@@ -15,7 +15,7 @@ from tools.planning.traffic import bytes_of
 from vision.analysis import hlo
 from vision.analysis.collectives import Collective, collectives_of
 from vision.config.calling import call
-from vision.errors import ConfigError
+from vision.errors import ConfigError, UserError
 from vision.models.cost import multiply_adds
 from vision.training.assemble import Experiment, build
 from vision.training.sharding import check_batch, describe, make_mesh
@@ -111,7 +111,7 @@ def compile_step(config: Mapping[str, Any], target: Target, devices: Devices, fa
     """
     began = time.monotonic()
     experiment, origin = prepare_experiment(config, devices, facts)
-    batch = _batch_of(experiment)
+    batch = batch_of(experiment)
     traced = experiment.step.trace(experiment.abstract_state, batch, experiment.constants)  # type: ignore[attr-defined]
     chips = experiment.mesh.size
     step_flops = _flops(traced.jaxpr)
@@ -126,7 +126,7 @@ def compile_step(config: Mapping[str, Any], target: Target, devices: Devices, fa
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if _OUT_OF_MEMORY not in str(error):
-            raise
+            raise UserError(f"{target.text}: {devices.compiler}: {str(error).splitlines()[0]}") from error
         needed, limit = _refused(str(error))
     else:
         memory = _memory(compiled)
@@ -166,8 +166,8 @@ def bytes_per_chip(tree: PyTree) -> int:
     return total
 
 
-def _batch_of(experiment: Experiment) -> PyTree:
-    """The batch as the pipeline places it."""
+def batch_of(experiment: Experiment) -> PyTree:
+    """Returns shapes and shardings of a batch, as the pipeline places it."""
     sharding = experiment.pipeline.sharding
     return {
         name: jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=sharding)
@@ -196,7 +196,7 @@ def _model_flops(config: Mapping[str, Any], devices: Devices, facts: Facts | Non
     except ConfigError:
         return step_flops
     traced = experiment.step.trace(  # type: ignore[attr-defined]
-        experiment.abstract_state, _batch_of(experiment), experiment.constants
+        experiment.abstract_state, batch_of(experiment), experiment.constants
     )
     return _flops(traced.jaxpr)
 
