@@ -32,6 +32,12 @@ def test_every_stage_has_images_of_its_size():
     assert sizes[0] < sizes[1] < sizes[2]
 
 
+@pytest.mark.parametrize(("lasts", "told"), [(8, False), (9, True)])
+def test_a_training_that_ends_with_small_images_says_so(lasts, told, capsys):
+    module.assemble(resolve(config(((4, {"steps": 3}), (6, {"steps": lasts})))))
+    assert ("the training ends with images of 6x6" in capsys.readouterr().err) == told
+
+
 def test_smaller_images_are_means_of_what_they_cover():
     image = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
     constant = np.full((2, 8, 8, 1), 3.0, np.float32)

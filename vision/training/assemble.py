@@ -225,6 +225,9 @@ def build(config: Config, inputs: Inputs, mesh: Mesh, *, described: Described | 
         return dataclasses.replace(stage, step=jitted(train_step), steps=jitted(make_steps(train_step)))
 
     stages = plan(until, config["data"]["progressive"], steps=in_steps, total=total)
+    if stages[-1].image_size is not None:
+        size = stages[-1].image_size
+        inputs.opener.note(f"config.data.progressive: the training ends with images of {size}x{size}, not their own")
     return Experiment(
         config=config,
         inputs=inputs,
