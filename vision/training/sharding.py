@@ -17,7 +17,9 @@ PyTree = Any
 AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")
 Strategy = str | tuple[TacticRule | str, ...]
-_TACTIC = re.compile(r"^(?:(replicate)|fsdp\((\w+)(?:, *(\d+))?\)|split\((-?\d+), *(\w+)\))$")
+_TACTIC = re.compile(
+    r"^(?:replicate|fsdp\((?P<fsdp>\w+)(?:, *(?P<size>\d+))?\)|split\((?P<dim>-?\d+), *(?P<split>\w+)\))$"
+)
 
 
 class _Part(NamedTuple):
@@ -126,14 +128,16 @@ def _parse(tactic: str, where: str) -> tuple[_Part, ...]:
     parts = []
     for text in tactic.split("+"):
         match = _TACTIC.match(text.strip())
-        replicate, fsdp, size, dimension, axis = match.groups() if match else (None,) * 5
-        if match is None or not (replicate or (fsdp or axis) in AXES):
+        axis = (match["fsdp"] or match["split"] or "") if match else ""
+        if match is None or (axis and axis not in AXES):
             raise ConfigError(
                 f"{where}: unknown tactic {text.strip()!r}; write replicate, fsdp(axis), fsdp(axis, size) or "
                 f"split(dim, axis), or some of them with + between, axes {AXES}"
             )
-        if not replicate:
-            parts.append(_Part("fsdp", fsdp, int(size or 0)) if fsdp else _Part("split", axis, int(dimension)))
+        if match["fsdp"]:
+            parts.append(_Part("fsdp", axis, int(match["size"] or 0)))
+        elif match["split"]:
+            parts.append(_Part("split", axis, int(match["dim"])))
     return tuple(parts)
 
 
