@@ -41,7 +41,7 @@ _VIT = ("--config", "configs/vit_s16_imagenet.py")
 # Views of plain ViTs are flipped and mixed alone: RandAugment takes a compiler longer than the network.
 _FLIP = "--config.data.augment=({'name': 'random_flip'},)"
 CASES = (
-    Case("ResNet-50", 128, 1, ("--config", "configs/resnet50_imagenet.py")),
+    Case("ResNet-50", 64, 1, ("--config", "configs/resnet50_imagenet.py")),
     Case("ViT-B/16", 64, 1, (*_VIT, "--config.model.name=vit/B16", _SCAN, "--config.model.remat=dots", _FLIP)),
     Case("ViT-H/14", 16, 8, (*_VIT, "--config.model.name=vit/H14", _SCAN, "--config.model.remat=full", _FLIP)),
     Case("DINO ViT-S/16", 16, 1, ("--config", "configs/dino_vits16_imagenet.py", _SCAN)),
