@@ -1,6 +1,7 @@
 """A plan as numbers and as lines for people."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from tools.planning.chips import Devices, Target
@@ -40,7 +41,7 @@ def as_result(compiled: Compiled, target: Target, devices: Devices, *, precision
         "model_flops": compiled.model_flops,
         "accessed": compiled.accessed,
         "accessed_by": compiled.accessed_by,
-        "collectives": [{**each._asdict(), "sent": round(each.sent)} for each in compiled.collectives],
+        "collectives": [{**asdict(each), "sent": round(each.sent)} for each in compiled.collectives],
         "loops": list(compiled.loops),
         "seconds": dict(compiled.seconds),
     }
