@@ -51,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.workdir and args.tokenizer:
         raise UserError("--tokenizer goes with --weights; a run has the tokenizer that it was trained with")
     program.prepare_jax()
+    from vision.training.processes import check_alone
+
+    check_alone("experiments.evaluate")
     result = of_run(args) if args.workdir else of_weights(args)
     program.finish(result, as_json=args.json)
     return 0

@@ -12,10 +12,13 @@ from conftest import Killed, child_environment, killed, tiny
 from test_distributed import free_address
 from test_preemption import PIPES, ends, wait_for_lines
 
+from experiments import evaluate
 from vision.data.sources import Opener
+from vision.errors import UserError
 from vision.training.checkpoint import load_arrays
 from vision.training.logging import read_metrics
 from vision.training.loop import train
+from vision.training.processes import check_alone
 
 STEPS = 200
 # Every evaluation is over 101 images in batches of 24, of which the last has 5.
@@ -107,6 +110,16 @@ def test_four_processes_write_everything_once(stopped):
     assert steps == sorted(set(steps))
     assert len(list(folder.glob("events.*"))) == 1
     assert len(list(folder.glob("report.html"))) == 1
+
+
+def test_an_evaluation_that_is_started_several_times_is_refused(monkeypatch):
+    """Each would evaluate everything, and write the same files; within a training all processes evaluate together."""
+    for name, value in {"SIZE": "2", "RANK": "1", "LOCAL_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", value)
+    with pytest.raises(UserError, match="evaluate works in one process.* Open MPI started 2: start it once"):
+        evaluate.main(["--workdir", "runs/none"])
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")
+    check_alone("a single task of a launcher")
 
 
 @pytest.mark.slow

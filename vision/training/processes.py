@@ -101,6 +101,15 @@ def _place(address: str | None, count: int | None, number: int | None, distribut
     return Place("the command line", count, number, address), ""
 
 
+def check_alone(what: str) -> None:
+    """Raises a UserError where a launcher started several of a program that works in one process."""
+    place, _ = find()
+    if place is not None and place.count is not None and place.count > 1:
+        raise UserError(
+            f"{what} works in one process, with all its devices, and {place.by} started {place.count}: start it once"
+        )
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """Runs a block without collectives on every process; a UserError of one ends it on all."""
