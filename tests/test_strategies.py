@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import mesh_of
 from jax.sharding import PartitionSpec as P
 
 from tools.strategies import MESHES, NETWORKS, OBJECTIVES, compared, experiment_of
 from vision.training.optimizers import OPTIMIZERS
 from vision.training.rules import paths_of
+from vision.training.sharding import state_shardings
 
 PRODUCT = "data=2 fsdp=2 tensor=2"
 
@@ -36,6 +38,30 @@ def test_pairs_of_layers_are_split_by_outputs_and_then_by_inputs():
     }
     assert {name: found[f"{block}/{name}"] for name in wanted} == wanted
     assert found["params/head/kernel"] == P(None, "tensor"), "512 numbers are too few for fsdp"
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "auto"])
+def test_what_is_added_to_tokens_is_not_split_by_its_width(strategy):
+    """It would split the tokens themselves, and each block would then exchange activations."""
+    shapes = {
+        "token_embedding": (530, 64),
+        "position_embedding": (16, 16, 1280),
+        "register_token": (4, 1280),
+        "patch_embedding": {"kernel": (588, 1280)},
+    }
+    state = jax.tree.map(
+        lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32), shapes, is_leaf=lambda x: type(x) is tuple
+    )
+    found = state_shardings(state, mesh_of(8, data=1, fsdp=8), strategy, "config.sharding")
+    assert {name: each.spec for name, each in found.items() if name != "patch_embedding"} == {
+        "token_embedding": P(),
+        "position_embedding": P(),
+        "register_token": P(),
+    }
+    assert found["patch_embedding"]["kernel"].spec == P(None, "fsdp")
+    words = {"token_embedding": jax.ShapeDtypeStruct((49408, 512), jnp.float32)}
+    (spec,) = jax.tree.leaves(state_shardings(words, mesh_of(8, data=1, fsdp=8), strategy, "config.sharding"))
+    assert spec.spec == P("fsdp", None)
 
 
 @pytest.mark.parametrize("name", ["MLP", "DINO"])
