@@ -270,3 +270,21 @@ def test_without_the_compiler_host_devices_stand_in_and_it_is_said(monkeypatch, 
     assert set(result["estimates"]) == {"memory", "flops", "accessed", "collectives", "roofline"}
     assert 'pip install -e ".[plan-tpu]"' in printed.err
     assert "--xla_force_host_platform_device_count=8" in os.environ["XLA_FLAGS"]
+
+
+@pytest.mark.slow
+def test_the_compiler_of_tpus_reduces_gradients_once_and_lays_out_the_state_that_is_counted(monkeypatch):
+    pytest.importorskip("libtpu")
+    monkeypatch.setenv("XLA_FLAGS", "")
+    for name, value in chips._NO_TPU.items():
+        monkeypatch.setenv(name, value)
+    flags = ["--config.model.hidden_sizes=(512,)", "--config.batch_size=64"]
+    result = tool.plan("configs/fashion_mnist_mlp.py", flags, chip="v5e:2x2", mesh={"data": 4})
+    assert result["compiler"].startswith("libtpu")
+    assert result["estimates"] == [] and result["fits"] is True  # noqa: PT018
+    parameters = 4 * (784 * 512 + 512 + 512 * 10 + 10)
+    assert result["state"]["parameters"] == parameters
+    reduced = sum(each["payload"] for each in result["collectives"] if each["kind"] == "all-reduce")
+    assert parameters / 2 <= reduced < 1.1 * parameters  # in bfloat16 where the products are
+    exact = result["state"]["total"] + result["inputs"]
+    assert exact <= result["memory"]["arguments"] < 1.2 * exact  # arrays are padded to tiles
