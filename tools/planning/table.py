@@ -92,6 +92,10 @@ def _page(rows: Sequence[Mapping[str, Any]]) -> str:
     order = [case.name for case in CASES]
     rows = sorted(rows, key=lambda row: (order.index(row["name"]), row["chips"]))
     compiler = ", ".join(sorted({row["compiler"] for row in rows}))
+    total = len(CASES) * len(SLICES)
+    missing = (
+        [f"{len(rows)} of {total} are made so far; the same command makes the others."] if len(rows) < total else []
+    )
     out = [
         "# Plans",
         "",
@@ -99,6 +103,7 @@ def _page(rows: Sequence[Mapping[str, Any]]) -> str:
         "`python -m tools.plan --table docs/plans.md`. The examples on each chip are the same from 4 chips to 256, so",
         "that a step that scales weakly has the same row every time. `docs/scaling.md` says what the columns mean.",
         "Compiling is timed by the clock, on a core that had other work too.",
+        *missing,
         "",
         "## Memory",
         "",
