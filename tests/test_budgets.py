@@ -5,8 +5,8 @@ import json
 import jax
 import pytest
 
+from tools.benchmarks.small_configs import names, small
 from tools.budgets import FILE, SLACK, beyond, counted, counts_of
-from tools.small_configs import names, small
 from vision.training.schema import resolve
 
 STORED = json.loads(FILE.read_text())

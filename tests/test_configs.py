@@ -13,7 +13,7 @@ import optax
 import pytest
 from conftest import REPOSITORY
 
-from tools.small_configs import KNOWN, loaded, small
+from tools.benchmarks.small_configs import KNOWN, loaded, small
 from vision.config.duration import steps_of
 from vision.data import inputs, tokenizer
 from vision.data.source import ArraySource

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     program.prepare_jax()
     import jax
 
-    from tools.small_configs import names
+    from tools.benchmarks.small_configs import names
 
     known = names()
     for name in args.configs:
@@ -84,7 +84,7 @@ def counts_of(spec: str, **overrides: Any) -> Counts:
       spec: name of the config.
       **overrides: options of its model.
     """
-    from tools.small_configs import small
+    from tools.benchmarks.small_configs import small
     from vision.training.schema import resolve
 
     config: Any = small(spec, batch_size=BATCH_SIZE, shallow=True)
@@ -96,8 +96,8 @@ def counted(config: Mapping[str, Any]) -> Counts:
     """Compiles the train step of a resolved config for :data:`DEVICES` devices, over described data, and counts."""
     import jax
 
+    from tools.benchmarks.small_configs import KNOWN
     from tools.planning.described import Facts, describe_inputs, described_pipeline
-    from tools.small_configs import KNOWN
     from vision.analysis.collectives import collectives_of
     from vision.data.tokenizer import LEAST_SIZE
     from vision.training.assemble import build

@@ -94,10 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name}: does not fit", file=sys.stderr)
             continue
         found = (compiled.flops / 1e12, compiled.accessed / 1e9, compiled.memory.temporaries / GIB)
-        anchor = CASES[name].anchor
-        there = anchor is not None and target.text == "v5e:2x2"
-        ratios = [a / b for a, b in zip(found, anchor[1:], strict=True)] if anchor is not None and there else []
-        compared = "         " + "".join(f"{each:>8.2f}" for each in ratios) + f"  {anchor.program}" if ratios else ""
+        anchor = CASES[name].anchor if target.text == "v5e:2x2" else None
+        ratios: list[float] = []
+        compared = ""
+        if anchor is not None:
+            ratios = [a / b for a, b in zip(found, anchor[1:], strict=True)]
+            compared = "         " + "".join(f"{each:>8.2f}" for each in ratios) + f"  {anchor.program}"
         print(
             f"{name:<12}" + "".join(f"{each:>8.2f}" for each in (*found, compiled.seconds["compile"])) + compared,
             flush=True,

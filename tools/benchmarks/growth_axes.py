@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 WIDTH = 192  # of the ViT-Ti
@@ -193,7 +194,7 @@ def _knn(repeats: int, quick: bool) -> Axis:
     queries = random.random((500, 256), np.float32)
     for count in _sizes((1000, 4000, 16_000, 64_000), quick):
         bank = random.random((count, 256), np.float32)
-        seconds = _seconds(lambda bank=bank: search(queries, bank, k=20, metric="l2"), repeats)
+        seconds = _seconds(partial(search, queries, bank, k=20, metric="l2"), repeats)
         axis.add("l2, 256 features, k = 20", count, seconds)
     return axis
 
@@ -209,7 +210,7 @@ def _sinkhorn(repeats: int, quick: bool) -> Axis:
     assign = jax.jit(lambda logits, valid: sinkhorn_knopp(logits, valid, temperature=0.05))
     for rows in _sizes((64, 128, 256, 512, 1024), quick):
         logits, valid = jax.random.normal(jax.random.key(0), (rows, 4096)), jnp.ones(rows)
-        axis.add("4,096 prototypes", rows, _seconds(lambda a=logits, b=valid: assign(a, b), repeats))
+        axis.add("4,096 prototypes", rows, _seconds(partial(assign, logits, valid), repeats))
     return axis
 
 

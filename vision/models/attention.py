@@ -58,11 +58,12 @@ class Projections(nn.Module):
         """Returns the projections one after another, ``[..., parts * width]``."""
         shape = (x.shape[-1], self.parts, self.width)
         kernel = self.param("kernel", stacked(self.kernel_init), shape, self.param_dtype)
-        y = x @ kernel.reshape(shape[0], -1).astype(self.dtype)
+        # Not as one matrix: the width, which may be divided over devices, would be hidden behind the parts.
+        y = jnp.einsum("...i,ipw->...pw", x, kernel.astype(self.dtype))
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, shape[1:], self.param_dtype)
-            y = y + bias.reshape(-1).astype(self.dtype)
-        return y
+            y = y + bias.astype(self.dtype)
+        return y.reshape(*x.shape[:-1], -1)
 
 
 class SelfAttention(nn.Module):

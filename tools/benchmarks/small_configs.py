@@ -7,7 +7,7 @@ from vision.config.loading import load
 from vision.data import tokenizer
 from vision.training.schema import resolve
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 SIDE = 80  # of the images that stand in for ImageNet's: a multiple of 16, and AlexNet needs 67
 # What stands in for data that may not be there: shape of an image, number of classes, examples of the real train split.
 KNOWN: dict[str, tuple[tuple[int, int, int], int, int]] = {
