@@ -30,7 +30,7 @@ def test_a_config_within_its_budget_passes_and_a_doubled_layer_does_not():
 
 @of_this_jax
 def test_what_is_computed_twice_is_over_budget():
-    """A teacher of averages is one more copy of the parameters to move; labels smoothed twice would be none."""
+    """Two halves of a batch, each with a forward and a backward pass of its own, are more fusions than one batch."""
     config = small("quickstart", batch_size=16, shallow=True)
     config["microbatches"] = 2
     lines = beyond("quickstart", counted(resolve(config)), STORED["configs"]["quickstart"])

@@ -108,6 +108,7 @@ def check_steps(experiment):
     for step in range(2):
         state, metrics = experiment.step(state, experiment.pipeline.batch(step), experiment.constants)
         assert np.isfinite(float(metrics["loss"][0]))
+    assert experiment.step._cache_size() == 1, "the second step was compiled anew"
     moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, jax.device_get(state.params))
     assert any(jax.tree.leaves(moved))
     for evaluator in make_evaluators(experiment).values():

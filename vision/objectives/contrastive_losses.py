@@ -92,7 +92,11 @@ def _logits(scale: Array, images: Rows, texts: Rows) -> Float[Array, "images tex
 
 def _found(total: Array, logits: Array, columns: Rows) -> Found:
     logits = jax.lax.stop_gradient(logits)
-    return Found(total, jnp.max(logits, axis=1), columns.places[jnp.argmax(logits, axis=1)])
+    best = jnp.max(logits, axis=1)
+    # Not argmax, whose value and index each device would send for every row: batch x devices numbers.
+    nowhere = jnp.iinfo(columns.places.dtype).max
+    match = jnp.min(jnp.where(logits == best[:, None], columns.places, nowhere), axis=1)
+    return Found(total, best, match)
 
 
 def _accuracies(rows: Found, columns: Found) -> dict[str, Float[Array, " n"]]:

@@ -16,7 +16,7 @@ MOST_IMAGES = 5000
 def weights_from_images(experiment: Experiment) -> Given | None:
     """Returns what the model makes of the first 5,000 training images, prepared as in evaluation; None of most models.
 
-    Every process computes it from the same images, on the host.
+    Every process computes it for itself from the same images.
 
     Raises:
       ConfigError: there are no images in the data.
@@ -31,7 +31,6 @@ def weights_from_images(experiment: Experiment) -> Given | None:
     images = materialize(first, inputs.evaluation_part).arrays["image"]
     zeros = np.zeros(len(images), np.int32)
     prepare = inputs.prepare(training=False)
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        batch = {"image": images, "index": zeros, "visit": zeros}
-        prepared = np.asarray(jax.jit(prepare)(batch, {}, jax.random.key(0), 0)["image"])
+    batch = {"image": images, "index": zeros, "visit": zeros}
+    prepared = np.asarray(jax.jit(prepare)(batch, {}, jax.random.key(0), 0)["image"])
     return Given(model.module.from_images(prepared), {})
