@@ -16,6 +16,7 @@ from tools.planning.fit import fits, nearest, settings_of
 from tools.planning.report import as_result, lines
 from tools.planning.traffic import bytes_of
 from vision.analysis import hlo
+from vision.analysis.collectives import Collective
 from vision.errors import ConfigError, UserError
 from vision.training.assemble import assemble
 from vision.training.schema import resolve
@@ -112,7 +113,25 @@ def test_bytes_accessed_are_counted_as_the_compiler_counts_them():
     assert ours == pytest.approx(compiled.cost_analysis()["bytes accessed"], rel=0.3)
 
 
+def test_loops_of_unknown_length_are_counted_once_and_it_is_said():
+    def until(x):
+        return jax.lax.while_loop(lambda x: x.sum() < 100, lambda x: x @ x, x)
+
+    def turns(x):
+        return jax.lax.fori_loop(0, 7, lambda _, x: jax.numpy.sin(x), x)
+
+    shape = jax.ShapeDtypeStruct((8, 8), np.float32)
+    unknown, known = (hlo.read(jax.jit(run).lower(shape).compile().as_text()) for run in (until, turns))
+    assert (program.count_unknown_loops(unknown), program.count_unknown_loops(known)) == (1, 0)
+    said = lines(as_result(of(1, unknown_loops=2), V5E, devices(), precision=""))
+    assert "loops of unknown length: 2, counted as if they turned once" in said
+    assert "unknown length" not in lines(as_result(of(1), V5E, devices(), precision=""))
+
+
 V5E = chips.read_target("v5e:2x2")
+
+
+GIB = 2**30
 
 
 def of(size: int, **changes) -> program.Compiled:
@@ -134,6 +153,7 @@ def of(size: int, **changes) -> program.Compiled:
             "step_flops": 1.97e12,
             "collectives": (),
             "loops": (),
+            "unknown_loops": 0,
             "seconds": {"compile": 1.0},
             **changes,
         }
@@ -170,6 +190,11 @@ def test_what_does_not_fit_is_changed_from_the_least_on():
         *[(full, f"--config.batch_size={size}") for size in (32, 16, 8, 4)],
         *[(full, f"--mesh data={4 // size},fsdp={size}") for size in (2, 4)],
     ]
+    three = {"data": 4, "tensor": 2}
+    last = [each for each in settings_of(vit() | {"mesh": {"fsdp": 1, **three}}, three) if each.spread > 1]
+    assert [each.flags[-1] for each in last] == [f"--mesh data={4 // n},fsdp={n},tensor=2" for n in (2, 4)]
+    for setting in last:  # what is printed is what was compiled, and can be run
+        assert tool.read_mesh(setting.flags[-1].removeprefix("--mesh ")) == setting.config["mesh"]
     state = [setting.flags for setting in settings_of(vit(), {"data": 4}, only_state=True)]
     assert state == [("--mesh data=2,fsdp=2",), ("--mesh data=1,fsdp=4",)]
     assert settings_of(config_of(), {"data": 8}).__next__().flags == ("--config.microbatches=2",)  # keeps nothing less
@@ -196,6 +221,69 @@ def test_the_nearest_setting_is_the_first_whose_program_fits():
     assert len(tried) == 4
     assert "cannot be" in notes
     assert nearest(vit(), large, V5E, compile_one, tries=1, note=notes.append) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "compiled"),
+    [
+        # Gradients as large as the parameters need another 5 GiB: the state over more chips comes first.
+        ({"parameters": 5 * GIB, "optimizer": 9 * GIB}, 1),
+        # They would fit; five tries for activations, and the last one is not another of those.
+        ({"parameters": 1 * GIB, "optimizer": 13 * GIB}, 6),
+        # The state alone does not fit on one chip, nor on two.
+        ({"parameters": 20 * GIB, "optimizer": 20 * GIB}, 1),
+    ],
+    ids=["with gradients", "last try", "state alone"],
+)
+def test_the_state_over_more_chips_is_tried_by_default_where_it_is_what_is_too_large(state, compiled):
+    tried = []
+
+    def compile_one(config):
+        tried.append(config)
+        rest = sum(state.values()) / config["mesh"].get("fsdp", 1)
+        return of(round(rest) + 4 * GIB)
+
+    large = of(sum(state.values()) + 4 * GIB, state=state, mesh={"data": 64})
+    config = vit() | {"batch_size": 4096, "mesh": {"data": 64}}
+    found = nearest(config, large, chips.read_target("v5e:8x8"), compile_one, tries=6, note=lambda text: None)
+    assert found is not None
+    assert found[0].config["mesh"]["fsdp"] == (4 if sum(state.values()) == 40 * GIB else 2)
+    assert len(tried) == compiled
+
+
+def test_a_card_has_what_jax_takes_of_it(monkeypatch):
+    for name in ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"):
+        monkeypatch.delenv(name, raising=False)
+    h100 = chips.read_target("h100")
+    assert fits(of(59 * 10**9), h100) is True
+    assert fits(of(61 * 10**9), h100) is False  # three quarters of 80 GB
+    text = lines(as_result(of(61 * 10**9), h100, devices(), precision=""))
+    assert "0.75 of the card's memory is JAX's: XLA_CLIENT_MEM_FRACTION=0.95 gives it more" in text
+    assert "JAX's" not in lines(as_result(of(10**12), V5E, devices(), precision=""))
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
+    assert fits(of(61 * 10**9), h100) is True
+    monkeypatch.setenv("XLA_CLIENT_MEM_FRACTION", "most")
+    with pytest.raises(UserError, match="XLA_CLIENT_MEM_FRACTION=most: write a share"):
+        fits(of(1), h100)
+
+
+def test_each_collective_goes_by_the_links_between_its_devices():
+    def links(kind: str, axes: tuple[str, ...], size: int, mesh: dict[str, int], chip: str) -> float:
+        each = Collective(kind, axes, size, 1, 16 * 10**9)
+        found = of(1, mesh=mesh, collectives=(each,))
+        result = as_result(found, chips.read_target(chip), devices(), precision="")
+        return each.sent / result["roofline"]["links"]
+
+    two = {"data": 2, "fsdp": 8}
+    assert links("all-gather", ("fsdp",), 8, two, "h100:16") == pytest.approx(450e9)  # within a host, by NVLink
+    assert links("all-reduce", ("data",), 2, two, "h100:16") == pytest.approx(50e9)  # one card of each host
+    # All 8 cards of a host send by their own link to other hosts.
+    assert links("all-reduce", ("data", "fsdp"), 16, two, "h100:16") == pytest.approx(400e9)
+    assert links("all-reduce", ("data",), 8, {"data": 8, "tensor": 2}, "h100:16") == pytest.approx(200e9)
+    assert links("all-to-all", ("data",), 16, {"data": 16}, "h100:16") == pytest.approx(50e9)
+    assert links("all-reduce", ("?",), 2, two, "h100:16") == pytest.approx(50e9)  # nobody knows: the slowest
+    assert links("all-reduce", ("data",), 8, {"data": 8}, "h100:8") == pytest.approx(450e9)
+    assert links("all-reduce", ("data",), 16, {"data": 16}, "v5e:4x4") == pytest.approx(200e9)
 
 
 def test_what_a_compiler_says_that_refuses():

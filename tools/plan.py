@@ -93,7 +93,7 @@ def plan(
     target = chips.read_target(chip)
     chips.prepare(target)
     from tools.planning.described import read_facts
-    from tools.planning.fit import fits, nearest
+    from tools.planning.fit import fits, nearest, share_of_memory
     from tools.planning.program import compile_step
     from tools.planning.report import as_result
     from vision.config.loading import load
@@ -107,6 +107,7 @@ def plan(
     if mesh is not None:
         resolved = {**resolved, "mesh": dict(mesh)}
     _check_mesh(resolved["mesh"], target.count, target.text)
+    share_of_memory(target)  # a mistake in it is said before compiling takes its time
     devices = chips.devices_of(target)
     _note(f"compiling for {target.text} by {devices.compiler}")
     compiled = compile_step(resolved, target, devices, facts)

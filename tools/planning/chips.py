@@ -1,12 +1,16 @@
 """What a plan is for: so many chips of a kind, and the devices that stand for them."""
 
 import importlib.metadata
+import math
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
+
+import numpy as np
 
 from tools.planning.cuda import CUDA, topology_of
 from vision.errors import UserError, did_you_mean
@@ -89,10 +93,36 @@ def read_target(text: str) -> Target:
     count = int(size or 1)
     if kind in CUDA and count > _OF_A_HOST and count % _OF_A_HOST:
         raise UserError(f"--chip {text}: more than {_OF_A_HOST} are whole hosts of {_OF_A_HOST}")
-    chip = CHIPS.get(kind)
-    if chip is not None and count > _OF_A_HOST:
-        chip = replace(chip, links=_BETWEEN_HOSTS)
-    return Target(text, kind, count, "", chip)
+    return Target(text, kind, count, "", CHIPS.get(kind))
+
+
+def links_of(target: Target, mesh: Mapping[str, int], kind: str, axes: Sequence[str]) -> float:
+    """Returns the bytes a second that a chip sends in a collective; 0 for a CPU.
+
+    Chips of a TPU slice, and cards within a host, send over the chip's links. Between hosts every card has a slower one
+    of its own: what goes round a ring leaves a host over those of all its cards in the group, each for a part of the
+    array (as NCCL's rings do); what is exchanged or permuted leaves over its own card's alone.
+
+    Args:
+      target: the chips.
+      mesh: sizes of the axes, in their order, as :func:`vision.training.sharding.make_mesh` lays out devices.
+      kind: one of :data:`vision.analysis.collectives.KINDS`.
+      axes: along which the group goes; of others than the mesh's the slowest link is taken.
+    """
+    if target.chip is None:
+        return 0.0
+    if target.kind not in CUDA or target.count <= _OF_A_HOST:
+        return target.chip.links
+    if not set(axes) <= set(mesh):
+        return _BETWEEN_HOSTS
+    hosts = np.arange(target.count).reshape(tuple(mesh.values())) // _OF_A_HOST
+    together = [place for place, axis in enumerate(mesh) if axis in axes]
+    groups = np.moveaxis(hosts, together, range(len(together))).reshape(math.prod(mesh[axis] for axis in axes), -1)
+    if (groups == groups[0]).all():
+        return target.chip.links
+    if kind in ("all-to-all", "collective-permute"):
+        return _BETWEEN_HOSTS
+    return min(target.chip.links, _BETWEEN_HOSTS * min(Counter(group).most_common()[-1][1] for group in groups.T))
 
 
 def has_compiler(target: Target) -> bool:

@@ -1,16 +1,21 @@
 """Whether a training fits on its chips, and where it does not, the nearest setting that does."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tools.planning.chips import Target
+from tools.planning.cuda import CUDA
 from tools.planning.program import Compiled
-from vision.errors import ConfigError
+from vision.errors import ConfigError, UserError
 from vision.models import VARIANTS
-from vision.training.sharding import BATCH_AXES
+from vision.training.sharding import AXES, BATCH_AXES
 
 Config = dict[str, Any]
 Compile = Callable[[Config], Compiled]
+# The share of a card's memory that JAX takes, and so all that a program can have (JAX's page "GPU memory allocation").
+# JAX reads the first of these variables that is set; the second is its older name.
+SHARE, SHARES = 0.75, ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
 
 
 class Setting(NamedTuple):
@@ -19,17 +24,45 @@ class Setting(NamedTuple):
     Attributes:
       flags: that make it, for the command line.
       config: with the change.
+      spread: over how many times as many chips the state is.
     """
 
     flags: tuple[str, ...]
     config: Config
+    spread: int = 1
 
 
 def capacity(compiled: Compiled, target: Target) -> float | None:
-    """Returns the bytes that a chip has, by its compiler where that says so; None for a CPU."""
+    """Returns the bytes that a program can have on a chip, by its compiler where that says so; None for a CPU.
+
+    Raises:
+      UserError: the share of a card's memory that the environment gives is no number.
+    """
     if compiled.limit:
         return compiled.limit
-    return target.chip.memory if target.chip is not None else None
+    if target.chip is None:
+        return None
+    return target.chip.memory * share_of_memory(target)
+
+
+def share_of_memory(target: Target) -> float:
+    """Returns the share of a chip's memory that JAX takes: all of a TPU's, three quarters of a card's unless told.
+
+    Raises:
+      UserError: the environment gives none that can be.
+    """
+    if target.kind not in CUDA:
+        return 1.0
+    for name in SHARES:
+        if text := os.environ.get(name, ""):
+            try:
+                share = float(text)
+            except ValueError:
+                share = 0.0
+            if not 0 < share <= 1:
+                raise UserError(f"{name}={text}: write a share of the memory, above 0 and at most 1")
+            return share
+    return SHARE
 
 
 def fits(compiled: Compiled, target: Target) -> bool | None:
@@ -52,7 +85,8 @@ def nearest(
     """Returns the first setting that fits, and its program; None where none of those that were tried does.
 
     Tried in this order, each by compiling it: less kept for the backward pass, more microbatches, a smaller batch, the
-    state over more chips. Where the state alone is too large, only the last helps, and the others are left out.
+    state over more chips. The last comes first where state and gradients alone are too large, and is all that is tried
+    where the state is; else the last try is kept for it.
 
     Args:
       config: resolved, which does not fit.
@@ -62,12 +96,20 @@ def nearest(
       tries: programs to compile at most.
       note: told what is tried.
     """
-    limit = capacity(compiled, target) or 0
-    too_large = sum(compiled.state.values()) + compiled.inputs > limit
-    for setting in settings_of(config, compiled.mesh, only_state=too_large):
+    limit = (capacity(compiled, target) or 0) - compiled.inputs
+    state = sum(compiled.state.values())
+    with_gradients = state + compiled.state["parameters"]  # as large, but a compiler may drop each once it is used
+    settings = list(settings_of(config, compiled.mesh, only_state=True)) if with_gradients > limit else []
+    settings += list(settings_of(config, compiled.mesh)) if state <= limit else []
+    settings = [each for each in settings if state / each.spread <= limit]
+    while settings:
         if not tries:
             note("no more settings are tried (--tries)")
             return None
+        if tries == 1:
+            likely = [each for each in settings if each.spread > 1 and with_gradients / each.spread <= limit]
+            settings = likely or settings
+        setting = settings.pop(0)
         note(f"does not fit; tried with {' '.join(setting.flags)}")
         try:
             found = compile_one(setting.config)
@@ -102,11 +144,13 @@ def settings_of(config: Config, mesh: Mapping[str, int], *, only_state: bool = F
         while size and size % (devices * config["microbatches"]) == 0:
             yield Setting((*flags, f"--config.batch_size={size}"), {**config, "batch_size": size})
             size //= 2
-    data, fsdp = mesh.get("data", 1), mesh.get("fsdp", 1)
+    data, fsdp, tensor = (mesh.get(axis, 1) for axis in AXES)
+    spread = 1
     while data % 2 == 0:
-        data, fsdp = data // 2, fsdp * 2
-        sizes = {**config["mesh"], "data": data, "fsdp": fsdp}
-        yield Setting((*flags, f"--mesh data={data},fsdp={fsdp}"), {**config, "mesh": sizes})
+        data, fsdp, spread = data // 2, fsdp * 2, spread * 2
+        sizes = {"data": data, "fsdp": fsdp, "tensor": tensor}
+        shown = ",".join(f"{axis}={size}" for axis, size in sizes.items() if axis in BATCH_AXES or size > 1)
+        yield Setting((*flags, f"--mesh {shown}"), {**config, "mesh": sizes}, spread)
 
 
 def _policies(config: Config) -> tuple[str, ...]:

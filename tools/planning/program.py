@@ -70,6 +70,7 @@ class Compiled:
       step_flops: the same with it.
       collectives: of a step.
       loops: how often loops with products turn; 0 where it is not known.
+      unknown_loops: loops, of products or not, of which that is not known, and which are counted as one turn.
       seconds: it took to trace, to lower and to compile.
     """
 
@@ -88,6 +89,7 @@ class Compiled:
     step_flops: float
     collectives: tuple[Collective, ...]
     loops: tuple[int, ...]
+    unknown_loops: int
     seconds: Mapping[str, float]
 
 
@@ -122,6 +124,7 @@ def compile_step(config: Mapping[str, Any], target: Target, devices: Devices, fa
     memory, needed, limit, flops, accessed, accessed_by = None, 0, 0, 0.0, 0.0, ""
     collectives: tuple[Collective, ...] = ()
     loops: tuple[int, ...] = ()
+    unknown_loops = 0
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -132,6 +135,7 @@ def compile_step(config: Mapping[str, Any], target: Target, devices: Devices, fa
         memory = _memory(compiled)
         program = hlo.read(compiled.as_text())
         loops = tuple(program.loops())
+        unknown_loops = count_unknown_loops(program)
         collectives = tuple(collectives_of(program, experiment.mesh))
         flops, accessed, accessed_by = _costs(compiled, program, loops)
     seconds = {"trace": at_trace - began, "lower": at_lower - at_trace, "compile": time.monotonic() - at_lower}
@@ -153,8 +157,15 @@ def compile_step(config: Mapping[str, Any], target: Target, devices: Devices, fa
         step_flops=step_flops / chips,
         collectives=collectives,
         loops=loops,
+        unknown_loops=unknown_loops,
         seconds={name: round(value, 2) for name, value in seconds.items()},
     )
+
+
+def count_unknown_loops(program: hlo.Program) -> int:
+    """Returns how many loops of a program turn nobody knows how often."""
+    run = (each for name, instructions in program.computations.items() if program.times[name] for each in instructions)
+    return sum(each.opcode == "while" and not program.turns(each) for each in run)
 
 
 def bytes_per_chip(tree: PyTree) -> int:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from tools.planning.chips import Devices, Target
+from tools.planning.chips import Devices, Target, links_of
 from tools.planning.cuda import CUDA
-from tools.planning.fit import capacity, fits
+from tools.planning.fit import SHARES, capacity, fits, share_of_memory
 from tools.planning.program import Compiled
 
 Result = dict[str, Any]
@@ -35,6 +35,7 @@ def as_result(compiled: Compiled, target: Target, devices: Devices, *, precision
         "memory": None if memory is None else {**vars(memory), "total": memory.total},
         "needed": memory.total if memory is not None else compiled.needed,
         "capacity": capacity(compiled, target),
+        "share_of_memory": share_of_memory(target),
         "fits": fits(compiled, target),
         "flops": compiled.flops or compiled.step_flops,
         "flops_by": "by the compiler" if compiled.flops else "of products and convolutions",
@@ -43,6 +44,7 @@ def as_result(compiled: Compiled, target: Target, devices: Devices, *, precision
         "accessed_by": compiled.accessed_by,
         "collectives": [{**asdict(each), "sent": round(each.sent)} for each in compiled.collectives],
         "loops": list(compiled.loops),
+        "unknown_loops": compiled.unknown_loops,
         "seconds": dict(compiled.seconds),
     }
     result["roofline"] = _roofline(result, target, precision) if memory is not None else None
@@ -89,6 +91,9 @@ def _verdict(result: Mapping[str, Any]) -> str:
     if result["fits"] is None:
         return "whatever the host's memory holds"
     where = f"{size(result['needed'])} of {size(result['capacity'])}"
+    share = result["share_of_memory"]
+    if share < 1:
+        where += f" ({share:g} of the card's memory is JAX's: {SHARES[0]}=0.95 gives it more)"
     if result["fits"]:
         return f"yes, {where}"
     return f"no, {where if result['memory'] is not None else 'the compiler refuses: at least ' + where}"
@@ -108,18 +113,25 @@ def _costs(result: Mapping[str, Any]) -> list[str]:
         )
     if not result["collectives"]:
         out.append("  no collectives")
+    if result["unknown_loops"]:
+        out.append(
+            f"  loops of unknown length: {result['unknown_loops']}, counted as if they turned once; a step costs more"
+        )
     bound = result["roofline"]
     if bound is not None:
         times = ", ".join(f"{name} {1e3 * bound[name]:.3g} ms" for name in ("compute", "memory", "links"))
         out.append(
-            f"at most    {bound['examples_per_second_per_chip']:.4g} examples a second and chip, MFU "
-            f"{bound['mfu']:.1%}, by {bound['bound']}: {times}"
+            f"roofline   {bound['examples_per_second_per_chip']:.4g} examples a second and chip, MFU "
+            f"{bound['mfu']:.1%}, by {bound['bound']}: {times} (memory is an estimate)"
         )
     return out
 
 
 def _roofline(result: Mapping[str, Any], target: Target, precision: str) -> Result | None:
-    """The shortest time that a step can take: whatever takes longest of computing, reading and writing, and sending.
+    """The time of a step by whatever takes longest of computing, reading and writing, and sending.
+
+    Computing and sending take no less. Reading and writing may: the bytes of what stays in a faster memory than the
+    chip's main one count among those accessed, so that this time is an estimate.
 
     Peaks are the published ones, of bfloat16, which TPUs use for products of float32 too; NVIDIA's cards use TF32
     there, at half the speed (Williams et al. 2009, "Roofline").
@@ -128,11 +140,13 @@ def _roofline(result: Mapping[str, Any], target: Target, precision: str) -> Resu
         return None
     half = target.kind in CUDA and "compute=bfloat16" not in precision
     peak = target.chip.flops / (2 if half else 1)
-    sent = sum(each["sent"] for each in result["collectives"])
     times = {
         "compute": result["flops"] / peak,
         "memory": result["accessed"] / target.chip.bandwidth,
-        "links": sent / target.chip.links,
+        "links": sum(
+            each["sent"] / links_of(target, result["mesh"], each["kind"], each["axes"])
+            for each in result["collectives"]
+        ),
     }
     bound = max(times, key=lambda name: times[name])
     step = times[bound]
