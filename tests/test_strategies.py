@@ -9,6 +9,7 @@ from conftest import mesh_of
 from jax.sharding import PartitionSpec as P
 
 from tools.strategies import MESHES, NETWORKS, OBJECTIVES, compared, experiment_of, train, within
+from vision.analysis.collectives import collectives_of
 from vision.training.optimizers import OPTIMIZERS
 from vision.training.rules import paths_of
 from vision.training.sharding import state_shardings
@@ -121,6 +122,26 @@ def test_a_tensor_axis_divides_attention_and_gathers_no_weights():
     gathered = sum(size for kind, (_, size) in found.items() if "tensor" in kind and not kind.startswith("all-reduce"))
     assert gathered < 4096, found
     assert found["all-reduce (tensor)"][0] >= 8, "two a block forward, two back"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scan", [False, True])
+def test_under_fsdp_weights_are_gathered_and_activations_stay(scan):
+    """Rajbhandari et al. 2020, section 7.2.2: forward, again for what is computed again, and back; sums once."""
+    sections = {
+        "model": {"name": "vit/S16", "patch_size": 4, "depth": 3, "remat": "full", "scan": scan},
+        "objective": {"name": "classify"},
+    }
+    experiment = experiment_of(sections, {"data": 1, "fsdp": 8}, steps=3, devices=8)
+    size = sum(4 * leaf.size for leaf in jax.tree.leaves(experiment.abstract_state.params))
+    arguments = (experiment.abstract_state, experiment.pipeline.spec(), experiment.constants)
+    text = experiment.step.lower(*arguments).compile({"xla_backend_optimization_level": 0}).as_text()
+    found = {kind: 0 for kind in ("all-gather", "all-reduce", "all-to-all", "collective-permute")}
+    for each in collectives_of(text, experiment.mesh):
+        found[each.kind] += each.payload
+    assert found["all-gather"] < 3.2 * size, found
+    assert found["all-reduce"] < 1.1 * size, found
+    assert found["all-to-all"] + found["collective-permute"] < 0.1 * size, found
 
 
 def test_a_gradient_of_another_scale_is_seen():

@@ -1,4 +1,4 @@
-"""Which kind of device a model is compiled for, where one form of a computation suits it better than another."""
+"""What a model is compiled for: the kind of device, and how examples are divided over several of them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,8 +6,11 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
+from jaxtyping import Array, Float
 
+Divide = Callable[[Array], Array]
 _COMPILED_FOR: ContextVar[str | None] = ContextVar("compiled_for", default=None)
+_DIVIDE: ContextVar[Divide | None] = ContextVar("divide", default=None)
 
 
 def platform() -> str:
@@ -19,13 +22,29 @@ def platform() -> str:
 
 
 @contextmanager
-def compiled_for(name: str | None) -> Iterator[None]:
-    """Within it, what is traced is for another platform than the one that traces; None changes nothing."""
-    token = _COMPILED_FOR.set(name or _COMPILED_FOR.get())
+def compiled_for(name: str | None, divide: Divide | None = None) -> Iterator[None]:
+    """Within it, what is traced is for another platform than the one that traces; None changes nothing.
+
+    Args:
+      name: of the platform.
+      divide: pins an array to the division of its first axis, the examples, over the devices.
+    """
+    token, other = _COMPILED_FOR.set(name or _COMPILED_FOR.get()), _DIVIDE.set(divide or _DIVIDE.get())
     try:
         yield
     finally:
         _COMPILED_FOR.reset(token)
+        _DIVIDE.reset(other)
+
+
+def rows_divided(x: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
+    """Returns activations, pinned to the devices of their examples.
+
+    Left to itself, a compiler that finds a layer's weights divided may divide activations the same way and exchange
+    them at every layer; in the body of a scan XLA does.
+    """
+    divide = _DIVIDE.get()
+    return x if divide is None else divide(x)
 
 
 def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from vision.models.attention import Initializer, SelfAttention, flat
 from vision.models.layers import DropMode, Dropout, Residual, drop_rates
-from vision.models.platform import recomputed
+from vision.models.platform import recomputed, rows_divided
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 Remat = Literal["none", "dots", "full"]
@@ -76,7 +76,7 @@ class Mlp(nn.Module):
             hidden = gated(flat(dense(self.mlp_dim, "gate"), x), flat(dense(self.mlp_dim, "value"), x))
         else:
             hidden = recomputed(activation_function(self.activation))(flat(dense(self.mlp_dim, "hidden"), x))
-        hidden = Dropout(self.dropout)(hidden, keys=keys)
+        hidden = Dropout(self.dropout)(rows_divided(hidden), keys=keys)
         return Dropout(self.dropout)(flat(dense(x.shape[-1], "out"), hidden), keys=keys)
 
 
@@ -152,6 +152,7 @@ class Block(nn.Module):
         scales = [self._scale(f"{which}_scale", x.shape[-1:]) for which in ("attention", "mlp")]
         drop = Dropout(self.dropout)
         features: Features = {}
+        x = rows_divided(x)
 
         def attend(x, keys):
             y, weights = attention(norms[0](x), angles=angles, mask=mask, return_weights=self.return_weights)

@@ -220,7 +220,7 @@ def build(config: Config, inputs: Inputs, mesh: Mesh, *, described: Described | 
             microbatches=microbatches,
             on_nonfinite=config["on_nonfinite"],
             constrain=lambda batch: jax.lax.with_sharding_constraint(batch, over_batch),
-            platform=mesh.devices.flat[0].platform,
+            mesh=mesh,
         )
         return dataclasses.replace(stage, step=jitted(train_step), steps=jitted(make_steps(train_step)))
 

@@ -2,12 +2,13 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
 from vision.errors import ConfigError, did_you_mean
 from vision.training.rules import check_pattern, path_of, paths_of
@@ -61,6 +62,22 @@ def make_mesh(*, data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequen
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of a batch's leading axis: over ``data`` and ``fsdp`` together."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def over_rows(mesh: Mesh) -> Callable[[Array], Array]:
+    """Returns what pins the first axis of an array inside a step to :func:`batch_sharding`; its other axes are free.
+
+    Where the axis does not divide, nothing is pinned.
+    """
+    parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+    def divide(x: Array) -> Array:
+        if parts == 1 or x.shape[0] % parts:
+            return x
+        free = (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)
+        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(BATCH_AXES, *free)))
+
+    return divide
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

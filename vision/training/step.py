@@ -6,11 +6,13 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from vision.data.prepare import Prepare
 from vision.models.platform import compiled_for
 from vision.objectives.base import Batch, Metrics, Objective
 from vision.training.accumulate import loss_and_gradients
+from vision.training.sharding import over_rows
 from vision.training.state import Keys, TrainState
 
 PyTree = Any
@@ -39,7 +41,7 @@ def make_train_step(
     microbatches: int = 1,
     on_nonfinite: OnNonFinite = "stop",
     constrain: Callable[[PyTree], PyTree] = lambda batch: batch,
-    platform: str | None = None,
+    mesh: Mesh | None = None,
 ) -> TrainStep:
     """Returns ``train_step(state, batch, constants) -> (state, metrics)``, to be jitted by the caller.
 
@@ -52,15 +54,18 @@ def make_train_step(
       on_nonfinite: with ``skip``, a step whose loss, gradient or new parameters are not finite changes nothing but
         the step number and the schedule's, and counts in the metric ``skipped_steps``.
       constrain: pins the prepared batch to its sharding.
-      platform: that it is compiled for; None for JAX's default.
+      mesh: that it is compiled for; None for one device of JAX's default kind.
     """
+
+    platform = None if mesh is None else mesh.devices.flat[0].platform
+    divide = None if mesh is None else over_rows(mesh)
 
     def train_step(state: TrainState, batch: Batch, constants: Constants) -> tuple[TrainState, Metrics]:
         examples = constrain(prepare(batch, constants.resident, constants.keys.augment, state.step))
         size = batch["index"].shape[0]
         step_key = jax.random.fold_in(constants.keys.step, state.step)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(step_key, jnp.arange(size))
-        with compiled_for(platform):
+        with compiled_for(platform, divide):
             loss, gradients, extra, metrics = loss_and_gradients(
                 objective, state.params, state.extra, examples, keys, state.step, microbatches=microbatches
             )
