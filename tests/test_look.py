@@ -41,6 +41,7 @@ OF_EACH_FAMILY = {
     "vgg": ("vgg/11_bn_cifar", {"widths": (4, 4, 4, 4, 4)}, (32, 32, 3), {"pca", "filters"} | BOTH),
     "resnet": ("resnet/20", {"width": 4}, (16, 16, 3), {"pca", "filters"} | BOTH),
     "plain": ("plain/20", {"width": 4}, (16, 16, 3), {"pca", "filters"} | BOTH),
+    "airbench": ("airbench/94", {"widths": (4, 6, 6)}, (16, 16, 3), {"pca", "filters"} | BOTH),
     "wide_resnet": ("wide_resnet/16_8", {"depth": 10, "width_factor": 1}, (16, 16, 3), {"pca", "filters"} | BOTH),
     "clip_resnet": ("clip_resnet/50", CLIP_RESNET, (64, 64, 3), {"pca", "filters"} | BOTH),
     "convnext": ("convnext/T", {"stage_sizes": (1, 1), "widths": (4, 8)}, (16, 16, 3), {"pca", "filters"} | BOTH),
