@@ -17,17 +17,20 @@ from vision.interop.trees import flat
 from vision.studies.transfer import cells, picture
 from vision.studies.transfer.methods import METHODS, SIZES, chosen, config_of, layers
 from vision.studies.transfer.page import render
+from vision.studies.transfer.probe import outputs_of
 from vision.studies.transfer.shares import Part, shares
 from vision.studies.transfer.start import Start, prepare, prepared
 from vision.studies.transfer.summary import margins, pooled, row
 from vision.training.assemble import assemble
 from vision.training.checkpoint import Checkpoints, load_arrays
 from vision.training.init_from import given_weights
+from vision.training.pretrained import load_pretrained
 from vision.training.rules import layerwise_rules, paths_of, setting
 from vision.training.schema import resolve
 
 MODEL = {"name": "vgg/11_bn", "widths": (4, 8, 12), "block_depths": (1, 1, 1), "grid": 1, "hidden_sizes": ()}
 SHAPE = (16, 16, 1)
+SPEC = jax.ShapeDtypeStruct((1, *SHAPE), np.float32)
 DATA = {"image_size": 16, "channels": 1, "mean": (0.5,), "std": (0.5,), "augment": ({"name": "random_flip"},)}
 
 
@@ -201,7 +204,7 @@ def rows(scratch, other, percent=1.0):
         row(name, share, [{"test_accuracy": each, "train_accuracy": 1.0, "seconds": 2.0} for each in values], settings)
         for name, values, settings in (
             ("scratch", scratch, {"learning_rate": 1e-3, "held_out_accuracy": {"0.001": 0.6, "0.003": None}}),
-            ("probe", other, {"c": [0.1] * len(other)}),
+            ("probe", other, {"c": [0.1] * len(other), "output": ["block01:mean"] * len(other)}),
         )
     ]
 
@@ -309,3 +312,16 @@ def test_the_program_measures_and_goes_on_where_it_was_stopped(program, tmp_path
     (study / "parts" / "head_40_1.json").unlink()
     third = program(*arguments, timeout=900)
     assert third.stderr.count("done before") == 4 * (2 + 2) + 2 - 1
+
+
+def test_a_probe_chooses_among_outputs_of_a_network_at_several_depths(run):
+    pretrained = load_pretrained(str(run), note=str)
+    few = outputs_of(pretrained, 100)
+    assert few == ("pre_logits", "block00:mean", "block00", "block01:mean", "block01", "block02:mean", "block02")
+    assert outputs_of(pretrained, 50_000 // 10) == few, "maps of 16 pixels are small"
+    assert outputs_of(pretrained, 10_001) == ("pre_logits",)
+    many = network(5, {**MODEL, "widths": (64, 64, 64)})
+    params, collections = many.init(jax.random.key(0), SPEC)
+    large = pretrained._replace(model=many, params=params, collections=collections)
+    assert "block00" not in outputs_of(large, 5000)
+    assert "block00:mean" in outputs_of(large, 5000)

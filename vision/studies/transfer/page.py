@@ -64,7 +64,8 @@ def _chosen(row: Mapping[str, Any]) -> str:
     settings = row["settings"]
     if "learning_rate" in settings:
         return f"learning rate {settings['learning_rate']:g}"
-    return f"C {', '.join(f'{each:g}' for each in dict.fromkeys(settings['c']))}"
+    strengths = ", ".join(f"{each:g}" for each in dict.fromkeys(settings["c"]))
+    return f"{', '.join(dict.fromkeys(settings['output']))}, C {strengths}"
 
 
 def _table(result: Result) -> str:
@@ -108,8 +109,8 @@ def _fairness(result: Result) -> list[str]:
         f"({shares}), with the same augmentation ({augment}), AdamW, a cosine and a warm-up of a tenth.",
         f"The parts, seed by seed: {parts}. The labels of the rest are not used.",
         "The learning rate is chosen on the labels of the first seed alone: trained on four fifths of them, tried on "
-        "the rest, then trained anew on all; the penalty of the linear probe by cross-validation over the labels of "
-        "each seed. Test images choose nothing.",
+        "the rest, then trained anew on all; output and penalty of the linear probe by cross-validation over the "
+        "labels of each seed. Test images choose nothing.",
         f"Rates to choose from: {'; '.join(rates)}.",
         "Training accuracy is over the part's own images, without augmentation, at most 10,000 of them.",
     ]

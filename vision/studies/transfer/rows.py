@@ -95,7 +95,8 @@ def measured(ground: Ground, method: Method, share: Share, place: Mapping[str, A
     seeds = range(ground.options.seeds)
     if not method.rates:
         found = [_probe(ground, share.part(seed), seed) for seed in seeds]
-        return row(method.name, place, found, {"c": [each["c"] for each in found]})
+        chosen = {name: [each[name] for each in found] for name in ("c", "output")}
+        return row(method.name, place, found, chosen)
     rates = method.rates[: SIZES[ground.options.size].rates]
     settings: dict[str, Any] = {"learning_rate": rates[0]}
     if len(rates) > 1:
@@ -150,5 +151,5 @@ def _probe(ground: Ground, part: Part, seed: int) -> dict[str, Any]:
     # The features of one part are the same for every seed, and so is what is fitted to them.
     word = f"probe_{part.start}_{part.stop}"
     options: dict[str, Any] = {"data": ground.data, "part": part.text, "test": ground.options.test}
-    options |= {"weights": start.weights, "strengths": STRENGTHS}
+    options |= {"weights": start.weights, "strengths": STRENGTHS, "outputs": "chosen"}
     return parts.done_or_new(workdir / "parts", word, options, measured, note=ground.note)
