@@ -6,11 +6,11 @@ from pathlib import Path
 
 import jax
 import pytest
-from conftest import tiny
+from conftest import Killed, killed, tiny
 
 from vision.config.loading import plain
 from vision.errors import UserError
-from vision.training import banner, gauges
+from vision.training import banner, gauges, loop
 from vision.training.assemble import assemble
 from vision.training.chips import CHIPS, chip_of
 from vision.training.loop import train
@@ -72,6 +72,31 @@ def test_the_banner_says_how_the_run_is_divided():
     assert whole - share == 4 * 650 // 2
     said = f"data=2 fsdp=2 tensor=2, sharding auto: 16 examples and {share / 1024:.1f} KiB of state a device"
     assert lines[1].startswith(f"{said} (of {whole / 1024:.1f} KiB); ")
+
+
+def test_what_a_step_takes_is_told_after_the_first_and_not_compiled_for(tmp_path, monkeypatch, capfd):
+    """On a large network a second compilation would be minutes, at the start and at every resumption."""
+    compiled: list[str] = []
+    within: list[bool] = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, seconds, **_: compiled.append(name) if within and "backend_compile" in name else None
+    )
+
+    def told(*arguments):
+        within.append(True)
+        try:
+            return banner.memory_of(*arguments)
+        finally:
+            within.clear()
+
+    monkeypatch.setattr(loop, "memory_of", told)
+    config = plain(tiny()) | {"model": {"name": "linear"}, "mesh": {"data": 2, "fsdp": 2, "tensor": 2}, "evals": {}}
+    for end in (5, 6):
+        with pytest.raises(Killed):
+            loop.train(config, tmp_path, at_step={end: killed})
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("a step takes ")]
+    assert len(lines) == 2, "at the start and on going on from step 4"
+    assert compiled == []
 
 
 def test_an_axis_that_divides_nothing_is_told():

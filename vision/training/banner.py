@@ -45,6 +45,23 @@ def greeting(experiment: Experiment, *, reason: str, path: Path, step: int, per_
     return lines
 
 
+def memory_of(program: Any, *arguments: PyTree) -> str:
+    """Returns what a program that has run takes of a device's memory, as its compiler laid it out.
+
+    Nothing is compiled again: JAX keeps the program by the shapes and shardings of its arguments.
+
+    Args:
+      program: jitted, a step or several in one dispatch.
+      *arguments: such as it ran with; the state may be the one that it returned.
+    """
+    stats = program.lower(*arguments).compile().memory_analysis()
+    if stats is None:
+        return "the compiler does not say what memory a step takes"
+    held = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
+    between = stats.temp_size_in_bytes
+    return f"a step takes {size(held + between)} a device: {size(held)} of state and data, {size(between)} in between"
+
+
 def bytes_of(state: PyTree, *, of_a_device: bool) -> int:
     """Returns the bytes of a state of shapes with shardings: of all of it, or of what one device holds."""
 

@@ -17,7 +17,7 @@ from vision.data.sources import Given
 from vision.errors import ConfigError, Stopped, TrainingFailed, UserError, did_you_mean
 from vision.training import workdir as folder
 from vision.training.assemble import Experiment, assemble
-from vision.training.banner import greeting
+from vision.training.banner import greeting, memory_of
 from vision.training.checkpoint import Checkpoints
 from vision.training.early_stopping import Patience
 from vision.training.evaluators import make_evaluators
@@ -206,11 +206,12 @@ class _Run:
             [self.total, *times, *(step for step in (*self.at_step, *self.tracer.boundaries) if step > self.step)]
         )
         if count > 1 and next_event - self.step >= count:
-            batches = experiment.pipeline.stacked(self.step, count)
-            self.state, metrics = stage.steps(self.state, batches, experiment.constants)
+            program, batch = stage.steps, experiment.pipeline.stacked(self.step, count)
         else:
-            count = 1
-            self.state, metrics = stage.step(self.state, experiment.pipeline.batch(self.step), experiment.constants)
+            program, count, batch = stage.step, 1, experiment.pipeline.batch(self.step)
+        self.state, metrics = program(self.state, batch, experiment.constants)
+        if not self.in_flight:  # the first dispatch
+            self.log.note(memory_of(program, self.state, batch, experiment.constants))
         self.meter.add(self.step, metrics)
         self.step += count
         # Two dispatches keep a device busy; more would only hold memory, and delay errors and Ctrl-C.
