@@ -168,9 +168,11 @@ def test_time_limits_are_read_as_sbatch_reads_them(text, minutes):
     assert slurm.limit_minutes(text) == minutes
 
 
-def test_what_a_pod_runs_keeps_its_words_and_starts_again_after_75(capsys, tmp_path):
+def test_what_a_pod_runs_keeps_its_words_and_starts_again_after_75_or_a_kill(capsys, tmp_path):
+    """The killed process ends with 137, those that JAX ends after it with 134; an error ends them for good."""
     code = "import os, sys; assert os.environ['A'] == 'b c'; open('n', 'a').write('x')\n"
-    code += "sys.exit(75 if len(open('n').read()) < 2 else 0)"
+    code += "done = len(open('n').read())\n"
+    code += "os.kill(os.getpid(), {1: 9, 2: 6}[done]) if done < 3 else sys.exit({3: 75, 4: 2}[done])"
     options = ["--name", "pod", "--zone", "z", "--json", "--directory", tmp_path, "--env", "A=b c"]
     out = printed(tpu_pod.main, [*options, "--", "python", "-c", code], capsys)
     command = json.loads(out.splitlines()[-1])["command"]
@@ -178,8 +180,8 @@ def test_what_a_pod_runs_keeps_its_words_and_starts_again_after_75(capsys, tmp_p
     on_host = command[-1].removeprefix("--command=")
     shell_checked("#!/bin/bash\n" + on_host + "\n", tmp_path)
     faster = on_host.replace("sleep 5", "sleep 0").replace("python -c", f"{sys.executable} -c")
-    assert subprocess.run(["bash", "-c", faster], timeout=60).returncode == 0
-    assert (tmp_path / "n").read_text() == "xx"
+    assert subprocess.run(["bash", "-c", faster], timeout=60).returncode == 2
+    assert (tmp_path / "n").read_text() == "xxxx"
 
 
 # The fields that JobSet's and Kubernetes' published schemas require, and the only values that they allow.

@@ -5,9 +5,15 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """What was asked for cannot be done; the message is one readable line with the cure."""
+    """What was asked for cannot be done; the message is one readable line with the cure.
+
+    Attributes:
+      exit_code: of the program that ends on it.
+      shared: whether it ends all processes of a run at the same place, so that nobody waits for this one.
+    """
 
     exit_code = 2
+    shared = False
 
 
 class ConfigError(UserError):
@@ -18,10 +24,13 @@ class TrainingFailed(UserError):
     """The run took place and its answer is no: a loss that is not finite, a comparison that differs."""
 
     exit_code = 1
+    shared = True  # computed from numbers that all processes have
 
 
 class Stopped(UserError):
     """A signal ended the run after its state was saved; the exit code is 128 + the signal's number."""
+
+    shared = True  # several processes agree on the step after which they stop
 
     def __init__(self, message: str, *, signal_number: int):
         super().__init__(message)

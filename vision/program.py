@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from vision.errors import UserError
 
 CACHE_BYTES = 2**30
+_tell_others: list[Callable[[int], None]] = []
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,20 +49,37 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
 
+def when_failed(tell: Callable[[int], None]) -> None:
+    """Has :func:`run` call ``tell`` with the exit code of what ends this process and not all those of its run."""
+    _tell_others.append(tell)
+
+
+def _failed(code: int) -> None:
+    for tell in _tell_others:
+        tell(code)
+
+
 def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     """Runs a program's ``main`` and exits: 0, 1 or 2 as it says, 128 + n after signal n."""
     try:
-        sys.exit(main(None) or 0)
+        code = main(None) or 0
+        if code:
+            _failed(code)
+        sys.exit(code)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}" if error.exit_code <= 2 else str(error), file=sys.stderr)
         sys.stderr.flush()
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # a failed library's threads have more to say
+        if not error.shared:
+            _failed(error.exit_code)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("stopped at once; what was saved before is in the run's folder", file=sys.stderr)
+        _failed(130)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _failed(0)
         sys.exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Starts a command on all hosts of a Cloud TPU pod slice over gcloud's ssh, and again while it ends with exit code 75.
+"""Starts a command on all hosts of a Cloud TPU pod slice over gcloud's ssh, and again after exit code 75 or a kill.
 
 The code must be on the hosts, in --directory; the run's folder must be one that all of them see, such as a mounted
 bucket. The processes find each other by the TPU's metadata. Without --submit the gcloud command is printed.
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--project", help="of the account (default: gcloud's own)")
     parser.add_argument("--directory", default="vision", help="where the code is on the hosts (default: vision)")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a variable of the command")
-    parser.add_argument("--max_restarts", type=int, default=100, help="how often after exit code 75 (default: 100)")
+    parser.add_argument("--max_restarts", type=int, default=100, help="how often to start it again (default: 100)")
     add_submit(parser, "run it, and wait for its end")
     launch = read(parser, argv)
     command = gcloud(launch)
@@ -42,10 +42,12 @@ def on_host(launch: Launch) -> str:
     check_at_least(options.max_restarts, 0, "--max_restarts")
     variables = [f"{name}={value}" for name, value in check_variables(options.env).items()]
     started = quoted([*(["env", *variables] if variables else []), *launch.command])
-    # A run that stops for 75 does so on all hosts, so that all of them start again.
+    # A run that stops for 75 does so on all hosts, so that all of them start again. The process that was killed ends
+    # with 137, and those that JAX ends after it, where that is quicker than they are themselves, with 134.
     return (
         f"cd {quoted([options.directory])} || exit 2; restarts=0; "
-        f'while :; do {started}; code=$?; [ "$code" -eq 75 ] && [ "$restarts" -lt {options.max_restarts} ] || break; '
+        f'while :; do {started}; code=$?; case "$code" in 75 | 134 | 137) ;; *) break ;; esac; '
+        f'[ "$restarts" -lt {options.max_restarts} ] || break; '
         'restarts=$((restarts + 1)); sleep 5; done; exit "$code"'
     )
 

@@ -50,7 +50,9 @@ def heed_warnings() -> None:
     """Makes a scheduler's warning end a program that has nothing to save yet with the code that asks to be requeued."""
 
     def warned(number: int, frame: FrameType | None) -> None:
-        raise Preempted("warned by the scheduler before training began; the same command starts again")
+        error = Preempted("warned by the scheduler before training began; the same command starts again")
+        error.shared = False  # the others may not have been warned yet, or at all
+        raise error
 
     for number in WARNINGS:
         signal.signal(number, warned)

@@ -2,185 +2,137 @@
 
 JAX's own service ends a process by SIGABRT where the others do not come, and by default notices only after minutes
 that one was killed, when all the others wait in a collective. Here every process holds a connection to the first one,
-which the kernel closes when a process ends in whatever way. Those that end in good order say so before.
+which the kernel closes when a process ends in whatever way. Those that end in good order say so before, and those
+that end by an error of their own say that: the others would wait for them.
 """
 
 import atexit
-import contextlib
-import json
 import os
 import selectors
-import socket
 import sys
 import threading
 import time
 from types import TracebackType
 
-from vision.errors import Preempted, UserError
+from vision import program
+from vision.training.meeting import heard, meet, say
 
+_AGAIN = 75  # the exit code of Preempted, which asks to be started again
 _PATIENCE = 2.0  # seconds for the others to hear of a process that is gone
-_QUIET = 30  # seconds without a sign of life until a host is asked whether it is there
+_GRACE = 3.0  # seconds for the others to meet the same error themselves, and to say more of it than that
 
 
 class Peers:
     """The connections of one process; the first has one to each of the others, these have one to the first."""
 
     def __init__(self, address: str, count: int, number: int, *, timeout: float):
-        """Returns once all the processes are there.
-
-        Args:
-          address: ``host:port`` of the first; the port is free again for JAX when this returns.
-          count: how many processes there are.
-          number: which of them this is.
-          timeout: seconds to wait for the others.
-
-        Raises:
-          UserError: they did not come, or do not agree on how many they are and which is which.
-        """
-        self._number, self._failed, self._leaving = number, False, False
-        host, _, port = address.rpartition(":")
-        end = time.monotonic() + timeout
-        if number == 0:
-            self._lines = _gather(int(port), count, end, timeout)
-        else:
-            self._lines = {0: _reach(host.strip("[]"), int(port), count, number, end, timeout)}
+        """Returns once all the processes are there, see :func:`vision.training.meeting.meet`."""
+        self._number, self._leaving, self._ending = number, False, False
+        self._lines = meet(address, count, number, timeout=timeout)
+        self._silent = set(self._lines)  # who has neither said goodbye nor hung up
+        self._gone = False  # whether one has ended without a goodbye
+        self._failed: int | None = None  # this process's exit code, where an error of its own ends it
+        self._other: tuple[int, int, float] | None = None  # who else failed, its exit code, and when to follow it
 
     def watch(self) -> None:
-        """Ends this process, with the exit code that asks to be started again, when another is gone."""
+        """Ends this process when another is gone, with the exit code that asks to be started again, or has failed."""
         before = sys.excepthook
 
-        def failed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-            if kind.__name__ == "JaxRuntimeError":
-                time.sleep(_PATIENCE)  # a collective that broke off: the process that is gone is soon known
-            self._failed = True
+        def unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            self._hear_first()
             before(kind, error, trace)
+            self._say_failed(1, others=_AGAIN)
 
-        sys.excepthook = failed
+        sys.excepthook = unforeseen
+        program.when_failed(self._fail)
         threading.Thread(target=self._listen, name="peers", daemon=True).start()
         atexit.register(self._leave)  # after JAX's own, and so before it
 
-    def _leave(self) -> None:
-        self._leaving = True
+    def _fail(self, code: int) -> None:
+        """Tells the others that an error ends this process alone; they end with its exit code."""
+        self._hear_first()
+        self._say_failed(code, others=code or _AGAIN)
+
+    def _hear_first(self) -> None:
+        """An error may come of a collective that broke off, whatever it is called: who is gone is soon known."""
+        time.sleep(_PATIENCE)
+        self._wait_if_ending()
+
+    def _wait_if_ending(self) -> None:
+        if self._ending:
+            time.sleep(60)  # which the other thread cuts short
+
+    def _say_failed(self, code: int, *, others: int) -> None:
+        self._failed, self._leaving = code, True
         for line in self._lines.values():
-            _say(line, "failed" if self._failed else "bye")
+            say(line, f"failed {self._number} {others}")
+
+    def _leave(self) -> None:
+        self._wait_if_ending()
+        self._leaving = True
+        if self._failed is None:
+            for line in self._lines.values():
+                say(line, "bye")
+            return
+        # With the first process goes JAX's service, which would end the others less kindly than they end themselves.
+        end = time.monotonic() + _GRACE + 2 * _PATIENCE
+        while self._silent and time.monotonic() < end:
+            time.sleep(0.02)
+        if self._silent or self._gone:  # else all wait where JAX ends in good order
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self._failed)
 
     def _listen(self) -> None:
         with selectors.DefaultSelector() as waiting:
             for number, line in self._lines.items():
                 waiting.register(line, selectors.EVENT_READ, number)
-            while waiting.get_map():
-                for key, _ in waiting.select():
-                    number, text = int(key.data), _heard(self._lines[int(key.data)])
-                    if text == "bye":
-                        waiting.unregister(key.fileobj)
-                    elif text.startswith("gone"):
-                        self._end(int(text.split()[1]))
-                    else:
-                        self._end(number)
+            while waiting.get_map() or self._other:
+                for key, _ in waiting.select(max(self._other[2] - time.monotonic(), 0.0) if self._other else None):
+                    number = int(key.data)
+                    word, *numbers = heard(self._lines[number]).split() or ["gone", str(number)]
+                    if word == "failed":
+                        self._follow(*map(int, numbers))
+                        if self._number:
+                            self._silent, self._gone = set(), True  # should this one fail too, it need not wait
+                        continue
+                    waiting.unregister(key.fileobj)
+                    self._silent.discard(number)
+                    self._gone |= word != "bye"
+                    if word != "bye" and self._other is None:
+                        self._end(int(numbers[0]))
+                    elif self._other is not None and self._number:
+                        self._end(*self._other[:2])
+                if self._other and time.monotonic() >= self._other[2]:
+                    self._end(*self._other[:2])
 
-    def _end(self, gone: int) -> None:
+    def _follow(self, failed: int, code: int) -> None:
+        """Notes that another process has failed, and hands it on."""
+        if self._number == 0:
+            self._tell(f"failed {failed} {code}", but=failed)
+        if not self._leaving and not self._other:
+            self._other = failed, code, time.monotonic() + _GRACE
+
+    def _end(self, gone: int, code: int = _AGAIN) -> None:
+        """Ends this process after another one, unless it is ending by itself."""
+        self._other = None
         if self._leaving:
             return
-        error = Preempted(
+        self._ending = True
+        text = (
             f"process {gone} of this run has ended; so does process {self._number}: "
             "the same commands go on from the last checkpoint"
         )
-        os.write(2, f"{error}\n".encode())
+        if code != _AGAIN:
+            text = f"process {gone} of this run has failed, its message says why; process {self._number} ends with it"
+        os.write(2, f"{text}\n".encode())
         if self._number == 0:
-            for number, line in self._lines.items():
-                if number != gone:
-                    _say(line, f"gone {gone}")
+            if code == _AGAIN:
+                self._tell(f"gone {gone}", but=gone)
             time.sleep(_PATIENCE)  # with this process goes JAX's service, which would end the others less kindly
-        os._exit(error.exit_code)
+        os._exit(code)
 
-
-def _gather(port: int, count: int, end: float, timeout: float) -> dict[int, socket.socket]:
-    """The first process: waits for all the others, and tells them to begin."""
-    lines: dict[int, socket.socket] = {}
-    try:
-        if socket.has_dualstack_ipv6():
-            server = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=count)
-        else:
-            server = socket.create_server(("", port), backlog=count)
-    except OSError as error:
-        raise UserError(
-            f"--coordinator_address: cannot listen on port {port}: {error.strerror}; take another"
-        ) from error
-    problem = ""
-    with server:
-        while len(lines) < count - 1 and not problem:
-            server.settimeout(max(end - time.monotonic(), 0.01))
-            try:
-                line, _ = server.accept()
-            except TimeoutError:
-                missing = ", ".join(str(number) for number in range(1, count) if number not in lines)
-                problem = f"{len(lines) + 1} of {count} processes came within {timeout:.0f} s; missing: {missing}"
-                break
-            line.settimeout(5.0)
-            try:
-                said = json.loads(_heard(line))
-                number, others = int(said["number"]), int(said["count"])
-            except (ValueError, KeyError, TypeError):
-                line.close()  # a stranger
-                continue
-            if others != count:
-                problem = f"process {number} was told of {others} processes, process 0 of {count}"
-            elif number in lines or number == 0:
-                problem = f"two processes were told that they are number {number}"
-            lines[number if number not in lines else -1] = line
-    for line in lines.values():
-        _say(line, problem or "begin")
-        line.settimeout(None)
-    if problem:
-        raise UserError(problem)
-    return {number: _kept_alive(line) for number, line in lines.items()}
-
-
-def _reach(host: str, port: int, count: int, number: int, end: float, timeout: float) -> socket.socket:
-    """Any other process: finds the first one and waits until it says that all are there."""
-    reason = ""
-    while (left := end - time.monotonic()) > 0:
-        try:
-            line = socket.create_connection((host, port), timeout=min(left, 10.0))
-            line.settimeout(left + 10.0)  # the first one gives up first, and says who is missing
-            _say(line, json.dumps({"number": number, "count": count}))
-            text = _heard(line)
-        except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
-        else:
-            if text == "begin":
-                line.settimeout(None)
-                return _kept_alive(line)
-            if text:
-                raise UserError(text)
-            reason = "it closed the connection"
-        time.sleep(min(0.2, max(left, 0.0)))
-    raise UserError(f"process 0 is not to be found at {host}:{port} within {timeout:.0f} s: {reason}")
-
-
-def _kept_alive(line: socket.socket) -> socket.socket:
-    """Lets the kernel ask after a host that is quiet, so that one which lost its power is noticed too."""
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", _QUIET), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):
-            line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    return line
-
-
-def _say(line: socket.socket, text: str) -> None:
-    with contextlib.suppress(OSError):
-        line.sendall(text.encode() + b"\n")
-
-
-def _heard(line: socket.socket) -> str:
-    """Returns the next line, or an empty text where there will be none."""
-    data = b""
-    while not data.endswith(b"\n"):
-        try:
-            more = line.recv(1)  # no more than this line, which is a short one
-        except ConnectionError:
-            return ""
-        if not more or len(data) > 200:
-            return ""
-        data += more
-    return data.decode(errors="replace").strip()
+    def _tell(self, text: str, *, but: int) -> None:
+        for number, line in self._lines.items():
+            if number != but:
+                say(line, text)

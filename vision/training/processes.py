@@ -17,6 +17,7 @@ from vision.training.peers import Peers
 
 JOIN_SECONDS = 300
 _HEARTBEAT_SECONDS = 100
+_LINES_SECONDS = 30  # for processes that have already met
 
 
 def start_jax() -> None:
@@ -74,9 +75,12 @@ def join(
         options |= {"cluster_detection_method": "deactivate", "local_device_ids": place.device}
     try:
         if place.count is not None:
-            peers = Peers(str(place.address), place.count, place.number, timeout=timeout)
-        jax.distributed.initialize(**options)
-        if place.count is not None:
+            peers: Peers | None = Peers(str(place.address), place.count, place.number, timeout=timeout)
+            jax.distributed.initialize(**options)
+        else:
+            jax.distributed.initialize(**options)
+            peers = _peers_of_jax(note)
+        if peers is not None:
             peers.watch()
     except UserError as error:
         raise UserError(f"{what}: {error}") from error
@@ -85,6 +89,25 @@ def join(
         raise UserError(f"{what}: {reason}") from error
     if place.count is None and jax.process_count() > 1:
         note(f"process {jax.process_index()} of {jax.process_count()} by {place.by}")
+
+
+def _peers_of_jax(note: Callable[[str], None]) -> Peers | None:
+    """Opens the lines between processes that JAX found: to the host of its coordinator, at the port after its own."""
+    from jax._src import distributed  # there is no public name for what it found
+
+    state = getattr(distributed, "global_state", None)
+    names = ("coordinator_address", "num_processes", "process_id")
+    address, count, number = (getattr(state, name, None) for name in names)
+    if count == 1:
+        return None
+    try:
+        found = re.fullmatch(r"(.+):(\d+)", str(address))
+        if found is None or count is None or number is None:
+            raise UserError("this version of JAX does not tell where the first is")
+        return Peers(f"{found[1]}:{int(found[2]) + 1}", count, number, timeout=_LINES_SECONDS)
+    except UserError as error:
+        note(f"a process that is killed will be noticed after {_HEARTBEAT_SECONDS} s, no sooner: {error}")
+        return None
 
 
 def _place(address: str | None, count: int | None, number: int | None, distributed: str) -> tuple[Place | None, str]:
@@ -124,7 +147,9 @@ def together() -> Iterator[None]:
 
         failed = bool(np.max(multihost_utils.process_allgather(np.int32(failed))))
     if failed:
-        raise error or UserError("another process of this run stopped; its message says why")
+        error = error or UserError("another process of this run stopped; its message says why")
+        error.shared = True
+        raise error
 
 
 def check_same(text: str, what: str) -> None:
@@ -135,4 +160,6 @@ def check_same(text: str, what: str) -> None:
 
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.int32)
     if len(np.unique(multihost_utils.process_allgather(digest), axis=0)) > 1:
-        raise UserError(f"the processes of this run have different {what}; give them the same")
+        error = UserError(f"the processes of this run have different {what}; give them the same")
+        error.shared = True
+        raise error
