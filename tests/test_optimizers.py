@@ -160,6 +160,13 @@ def test_what_is_trained_for_a_while_has_the_whole_schedule_in_it_and_then_stays
         np.testing.assert_allclose(moved, 0.4 * (1 - step / 8) * gradients["head"]["bias"], rtol=1e-4, atol=1e-6)
 
 
+def test_what_cannot_be_of_a_while_or_an_exclusion_is_told(network):
+    with pytest.raises(ConfigError, match="train_for: must be more than 0 steps"):
+        build(network, rules=[("stem", {"train_for": 0})])
+    with pytest.raises(ConfigError, match="no regular expression"):
+        build(network, "muon", exclude=["("])
+
+
 def test_freezing_first_and_later_are_not_for_one_parameter(network):
     with pytest.raises(ConfigError, match="freeze_for and train_for"):
         build(network, rules=[("stem", {"freeze_for": {"steps": 1}}), ("bias", {"train_for": {"steps": 1}})])

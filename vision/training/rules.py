@@ -62,6 +62,8 @@ def check_rules(rules: Sequence[Any], params: PyTree, where: str) -> None:
                 raise ConfigError(f"{here}.{name}: expected {SETTINGS[name].__name__}, got {value!r}")
             if not 0.0 <= value < math.inf:
                 raise ConfigError(f"{here}.{name}: must be a number >= 0, got {value!r}")
+            if name == "train_for" and not value:
+                raise ConfigError(f"{here}.{name}: must be more than 0 steps; freeze=True trains it never")
 
 
 def check_pattern(pattern: str, paths: Sequence[str], where: str) -> None:
