@@ -165,6 +165,8 @@ def test_what_cannot_be_of_a_while_or_an_exclusion_is_told(network):
         build(network, rules=[("stem", {"train_for": 0})])
     with pytest.raises(ConfigError, match="no regular expression"):
         build(network, "muon", exclude=["("])
+    with pytest.raises(ConfigError, match="matches no parameter"):
+        build(network, "muon", exclude=["^haed"])
 
 
 def test_freezing_first_and_later_are_not_for_one_parameter(network):

@@ -12,7 +12,7 @@ from vision.errors import ConfigError
 from vision.training.freezing import Until, as_rules
 from vision.training.optimizers import OPTIMIZERS
 from vision.training.ruled import CLIPS, with_rules
-from vision.training.rules import Rule, check_rules, layerwise_rules, rules_in_steps
+from vision.training.rules import Rule, check_pattern, check_rules, layerwise_rules, paths_of, rules_in_steps
 from vision.training.schedules import SCHEDULES, with_warmup
 from vision.training.schema import optimizer_section, own
 
@@ -73,6 +73,8 @@ def make_optimizer(
       ConfigError: a rule or a value that cannot be.
     """
     path = "config.optimizer"
+    for position, pattern in enumerate(section.get("exclude", ())):
+        check_pattern(pattern, paths_of(params), f"{path}.exclude[{position}]")
     decay_at = None
     if section["weight_decay_schedule"] is not None:
         where = f"{path}.weight_decay_schedule"

@@ -213,11 +213,6 @@ def muon(
         raise ValueError(f"consistent_rms must be > 0, got {consistent_rms}")
     if consistent_rms is not None and unit_rows:
         raise ValueError("consistent_rms and unit_rows are two scales of one update; give one of them")
-    for pattern in exclude:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"exclude: {pattern!r} is no regular expression: {error}") from error
     from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
     def dimensions(tree: PyTree) -> PyTree:
