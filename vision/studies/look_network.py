@@ -21,7 +21,7 @@ _BATCH = 64
 _SMALL = 64**2  # pixels; of larger images fewer are computed at a time
 _AFFORDABLE = 2.5e11  # multiplications with additions: some seconds on two cores
 _LEAST = 100  # examples, whatever they cost
-_FIRST_CONVOLUTIONS = (("stem",), ("stem1",), ("conv_0",), ("block00", "conv1"))
+_FIRST_CONVOLUTIONS = (("stem",), ("stem1",), ("conv_0",), ("block00", "conv1"), ("whiten",))
 _FIRST_DENSE = ("hidden_0", "head")
 
 
