@@ -1,4 +1,4 @@
-"""Two real processes see the batches, augmentations, masks and results of one."""
+"""Real processes see the batches, augmentations, masks and results of one."""
 
 import json
 import signal
@@ -55,7 +55,10 @@ def seen(tmp_path_factory):
 
 @pytest.mark.parametrize("other", ["1 process, 4 devices", "2 processes, 2 devices each"])
 def test_batches_augmentations_and_masks_are_the_same_bits(seen, other):
-    one, two = seen[1]["1 process, 1 device"], seen[1][other]
+    check_same_bits(seen[1]["1 process, 1 device"], seen[1][other])
+
+
+def check_same_bits(one, two):
     for name in one.files:
         if name.split("/")[-1].isdigit() or name == "mask":
             np.testing.assert_array_equal(one[name], two[name], err_msg=name)
@@ -65,11 +68,21 @@ def test_batches_augmentations_and_masks_are_the_same_bits(seen, other):
 
 @pytest.mark.parametrize("other", ["1 process, 4 devices", "2 processes, 2 devices each"])
 def test_losses_differ_by_rounding_only(seen, other):
-    one, two = seen[1]["1 process, 1 device"], seen[1][other]
+    check_losses(seen[1]["1 process, 1 device"], seen[1][other])
+
+
+def check_losses(one, two):
     for name in ("device/losses", "host/losses"):
         np.testing.assert_allclose(one[name], two[name], rtol=1e-5)
     assert abs(one["accuracy"] - two["accuracy"]) <= 1 / 360
     assert np.sum(two["confusion"]) == 360
+
+
+@pytest.mark.slow
+def test_four_processes_of_two_devices_see_and_learn_the_same(seen, tmp_path):
+    together = child(tmp_path / "out.npz", 4, 2)
+    check_same_bits(seen[1]["1 process, 1 device"], together)
+    check_losses(seen[1]["1 process, 1 device"], together)
 
 
 def test_each_process_holds_its_own_rows_only(seen):
