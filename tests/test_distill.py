@@ -84,6 +84,7 @@ def test_accumulation_equals_the_big_batch(kind):
     assert far(gradients(objective, microbatches=4), gradients(objective)) < 2e-5
 
 
+@pytest.mark.slow
 def test_accumulation_hands_the_teacher_on_untouched():
     objective = KINDS["dino"]()
     params, extra = objective.init(jax.random.key(2), SPEC)

@@ -91,6 +91,7 @@ def test_each_process_holds_its_own_rows_only(seen):
     assert rows[0] | rows[1] == {0, 32, 64, 96}
 
 
+@pytest.mark.slow
 def test_training_with_two_processes_saves_and_resumes(tmp_path):
     """The program itself: one folder, one log, one result; stopped half-way by its length and gone on with."""
     results = {}
@@ -135,6 +136,7 @@ def test_a_folder_in_use_stops_both_processes_with_one_line_each(tmp_path):
     assert "Traceback" not in outputs[0][1] + outputs[1][1]
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_saves_and_stops_both(tmp_path):
     options = ["--config.duration.steps=100000", "--config.steps_per_dispatch=1", "--config.evals.test.every=None"]
     processes = train_with_two(tmp_path, *options)
@@ -196,6 +198,7 @@ def two_over(folder, data, *, environments=({}, {})):
     return [process.returncode for process in processes], outputs
 
 
+@pytest.mark.slow
 def test_an_image_that_one_process_cannot_decode_stops_both(tmp_path):
     root = folder_of_images(tmp_path / "data")
     for path in sorted((root / "a").glob("*.png"))[:5]:  # two of the class are held out
@@ -209,6 +212,7 @@ def test_an_image_that_one_process_cannot_decode_stops_both(tmp_path):
     assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*")), "nothing is saved of what saw a black image"
 
 
+@pytest.mark.slow
 def test_data_that_one_process_does_not_have_stop_both(tmp_path):
     empty = {"TFDS_DATA_DIR": str(tmp_path)}
     codes, outputs = two_over(tmp_path / "run", "cifar10", environments=({"TFDS_DATA_DIR": str(tmp_path)}, empty))

@@ -61,7 +61,7 @@ def assert_same_run(straight, workdir, result):
     assert result["test"] == straight[1]["test"], "to the last digit"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_saves_says_how_to_resume_and_resumes_to_the_same_bits(straight, tmp_path, number):
     process = start(tmp_path)
     wait_for_step(tmp_path, 60, process)

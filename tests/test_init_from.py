@@ -93,6 +93,7 @@ def test_another_number_of_classes_replaces_the_head_alone_and_says_so(run, tmp_
     assert "[16, 4]" in line
 
 
+@pytest.mark.slow
 def test_a_head_of_other_classes_is_left_out_though_it_has_their_number(tmp_path):
     """Otherwise a network would begin with the weights of trousers for bags, and nobody would be told."""
 
@@ -148,6 +149,7 @@ def test_what_does_not_fit_is_refused_with_both_sides_named(run, tmp_path, model
         assert part in str(error.value)
 
 
+@pytest.mark.slow
 def test_arrays_that_may_differ_are_listed_by_the_caller(run, tmp_path):
     section = {"path": str(run), "may_differ": ("register_token",)}
     params, _, _ = start(tmp_path, init_from=section, model={**VIT, "num_registers": 2})
@@ -182,6 +184,7 @@ def test_not_together_with_resume_and_not_from_nowhere(tmp_path):
         start(tmp_path, init_from=str(tmp_path / "nowhere"))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_its_own_checkpoints_though_the_weights_are_gone(run, tmp_path):
     folder, weights = tmp_path / "tuned", tmp_path / "weights"
     run.rename(weights)
@@ -227,6 +230,7 @@ def pictures(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_prediction_and_evaluation_of_a_weight_file(program, foreign, pictures, tmp_path):
     weights = ["--weights", foreign, "--model", "vit/B16", *OPTIONS, "--image_size", "8"]
     prepared = ["--mean", "0", "0", "0", "--std", "1", "1", "1"]

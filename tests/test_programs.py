@@ -192,6 +192,7 @@ def test_a_bar_on_a_terminal(tmp_path):
         assert part in text
 
 
+@pytest.mark.slow
 def test_reproduce_proves_equality_and_finds_a_difference(program):
     arguments = ["experiments.reproduce", "--config", "configs/quickstart.py", "--steps", "30", "--interrupt", "13"]
     done = program(*arguments, "--json")

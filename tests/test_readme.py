@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from conftest import REPOSITORY, child_environment
 
 
@@ -21,6 +22,7 @@ def test_the_two_commands_that_set_everything_up_are_there():
     ]
 
 
+@pytest.mark.slow
 def test_every_other_command_runs_as_written(tmp_path):
     copy = tmp_path / "copy"
     for name in ("vision", "configs", "experiments", "tools"):
