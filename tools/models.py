@@ -82,6 +82,7 @@ def describe(
 
     from vision import models
     from vision.models.cost import multiply_adds
+    from vision.models.platform import compiled_for
 
     variant = models.VARIANTS[name]
     height, width, channels = variant.image_shape
@@ -91,7 +92,9 @@ def describe(
         model = models.build(name, num_classes=classes, image_shape=shape)
         images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
         # Drawing parameters multiplies no matrices, so that what is counted here is the prediction it is traced with.
-        jaxpr, (params, _) = jax.make_jaxpr(lambda key: model.init(key, images), return_shape=True)(jax.random.key(0))
+        with compiled_for("tpu"):  # where convolutions stay convolutions, as papers count them
+            init = jax.make_jaxpr(lambda key: model.init(key, images), return_shape=True)
+            jaxpr, (params, _) = init(jax.random.key(0))
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from error
     sizes = {layer: sum(leaf.size for leaf in jax.tree.leaves(tree)) for layer, tree in params.items()}

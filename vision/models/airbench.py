@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from vision.models.activations import gelu
 from vision.models.convolution import conv, uniform_fan_in
 from vision.models.interface import Features, ImageShape, Variables, Variant
 from vision.models.normalization import batch_norm
@@ -75,7 +76,7 @@ class AirbenchGroup(nn.Module):
             x = norm(x)
             if self.residual and number == self.depth and number > 1:
                 x = x + kept
-            x = nn.gelu(x, approximate=False)
+            x = gelu(x)
             if number == 1:
                 kept = x
         return x
@@ -155,7 +156,7 @@ class Airbench(nn.Module):
             **types,
             name="whiten",
         )
-        x = nn.gelu(whiten(images.astype(self.dtype)), approximate=False)
+        x = gelu(whiten(images.astype(self.dtype)))
         for index, width in enumerate(self.widths):
             x = AirbenchGroup(width, self.depth, self.residual, **types, name=f"group{index}")(x, train=train)
             features[f"block{index:02}"] = x

@@ -12,16 +12,21 @@ from vision.models.platform import platform
 from vision.models.positions import rotate
 
 Initializer = nn.initializers.Initializer
+_UNSEEN = -0.7 * float(jnp.finfo(jnp.float32).max)  # of scores; its difference to any is finite
 
 
-def flat(layer: Any, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch tokens out"]:
+def flat(layer: Any, x: Float[Array, "batch tokens width"]) -> Any:
     """Applies a layer of single tokens to all, on a CPU as one matrix, which it multiplies faster than a stack of them.
 
     On a TPU tokens of an image fill whole tiles, and to put them together is a copy where they do not divide.
+
+    Args:
+      layer: of one output or of several, each of which is ``[batch, tokens, out]`` again.
+      x: tokens.
     """
     if platform() != "cpu":
         return layer(x)
-    return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
+    return jax.tree.map(lambda y: y.reshape(*x.shape[:2], -1), layer(x.reshape(-1, x.shape[-1])))
 
 
 def stacked(initializer: Initializer) -> Initializer:
@@ -35,7 +40,7 @@ def stacked(initializer: Initializer) -> Initializer:
 
 
 class Projections(nn.Module):
-    """Several projections of the same tokens, such as query, key and value, in one product.
+    """Several projections of the same tokens, such as query, key and value, in one product; on a CPU one for each.
 
     Attributes:
       parts: how many.
@@ -54,16 +59,19 @@ class Projections(nn.Module):
     param_dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*rows in"]) -> Float[Array, "*rows flat"]:
-        """Returns the projections one after another, ``[..., parts * width]``."""
+    def __call__(self, x: Float[Array, "*rows in"]) -> tuple[Float[Array, "*rows out"], ...]:
+        """Returns the projections, each of ``width``."""
         shape = (x.shape[-1], self.parts, self.width)
-        kernel = self.param("kernel", stacked(self.kernel_init), shape, self.param_dtype)
-        # Not as one matrix: the width, which may be divided over devices, would be hidden behind the parts.
-        y = jnp.einsum("...i,ipw->...pw", x, kernel.astype(self.dtype))
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, shape[1:], self.param_dtype)
-            y = y + bias.astype(self.dtype)
-        return y.reshape(*x.shape[:-1], -1)
+        kernel = self.param("kernel", stacked(self.kernel_init), shape, self.param_dtype).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, shape[1:], self.param_dtype) if self.use_bias else None
+        # Never as one matrix: the width, which may be divided over devices, would be hidden behind the parts.
+        if platform() == "cpu":
+            products = [x @ kernel[:, part] for part in range(self.parts)]
+        else:
+            products = list(jnp.moveaxis(jnp.einsum("...i,ipw->...pw", x, kernel), -2, 0))
+        if bias is None:
+            return tuple(products)
+        return tuple(product + each for product, each in zip(products, bias.astype(self.dtype), strict=True))
 
 
 class SelfAttention(nn.Module):
@@ -107,21 +115,22 @@ class SelfAttention(nn.Module):
         width = x.shape[-1]
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         qkv = flat(Projections(3, width, self.qkv_bias, self.kernel_init, name="qkv", **types), x)
-        query, key, value = einops.rearrange(qkv, "b t (n h d) -> n b t h d", n=3, h=self.num_heads)
+        query, key, value = (einops.rearrange(each, "b t (h d) -> b t h d", h=self.num_heads) for each in qkv)
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
         seen = None if mask is None else mask[:, None, None, :]
-        weights = None
-        if return_weights:
+        # JAX's own attention orders its arrays for a GPU or TPU, and on a CPU it copies them more often.
+        if return_weights or platform() == "cpu":
             if self.causal:
                 before = jnp.tri(x.shape[1], dtype=bool)
                 seen = before if seen is None else seen & before
             weights = attention_weights(query, key, seen)
             mixed = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
         else:
+            weights = None
             mixed = jax.nn.dot_product_attention(query, key, value, mask=seen, is_causal=self.causal)
         out = nn.Dense(width, kernel_init=self.out_init or self.kernel_init, name="out", **types)
-        return flat(out, mixed.reshape(x.shape)), weights
+        return flat(out, mixed.reshape(x.shape)), weights if return_weights else None
 
 
 def attention_weights(
@@ -138,7 +147,8 @@ def attention_weights(
     """
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
     scores = scores * query.shape[-1] ** -0.5
-    return jax.nn.softmax(scores if seen is None else jnp.where(seen, scores, -jnp.inf), axis=-1)
+    # A finite number: a row that sees nothing, whose result is not used, would be no number, and so its gradient.
+    return jax.nn.softmax(scores if seen is None else jnp.where(seen, scores, _UNSEEN), axis=-1)
 
 
 class AttentionPool(nn.Module):
@@ -171,9 +181,9 @@ class AttentionPool(nn.Module):
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         probe = self.param("probe", nn.initializers.xavier_uniform(), (1, width), self.param_dtype)
         parts: dict[str, Any] = {"use_bias": True, "kernel_init": self.kernel_init, **types}
-        query = Projections(1, width, name="query", **parts)(jnp.asarray(probe, self.dtype))
+        (query,) = Projections(1, width, name="query", **parts)(jnp.asarray(probe, self.dtype))
         key_value = flat(Projections(2, width, name="key_value", **parts), x)
-        key, value = einops.rearrange(key_value, "b t (n h d) -> n b t h d", n=2, h=self.num_heads)
+        key, value = (einops.rearrange(each, "b t (h d) -> b t h d", h=self.num_heads) for each in key_value)
         query = jnp.broadcast_to(query.reshape(1, 1, self.num_heads, -1), (len(x), 1, *key.shape[2:]))
         dense: dict[str, Any] = {"kernel_init": self.kernel_init, **types}
         seen = None if mask is None else mask[:, None, None, :]

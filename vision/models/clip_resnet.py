@@ -168,10 +168,10 @@ class PositionedPool(nn.Module):
         places = jnp.concatenate([of_mean, positions.reshape(-1, width)]).astype(self.dtype)
         tokens = jnp.concatenate([pixels.mean(axis=1, keepdims=True), pixels], axis=1) + places
         parts: dict[str, Any] = {"use_bias": True, "kernel_init": init, **types}
-        query = Projections(1, width, name="query", **parts)(tokens[:, 0])
+        (query,) = Projections(1, width, name="query", **parts)(tokens[:, 0])
         key_value = flat(Projections(2, width, name="key_value", **parts), tokens)
         heads = (self.num_heads, width // self.num_heads)
-        key, value = (each.reshape(batch, -1, *heads) for each in jnp.split(key_value, 2, axis=-1))
+        key, value = (each.reshape(batch, -1, *heads) for each in key_value)
         mixed = jax.nn.dot_product_attention(query.reshape(batch, 1, *heads), key, value).reshape(batch, width)
         return nn.Dense(self.out_size, kernel_init=init, name="out", **types)(mixed)
 

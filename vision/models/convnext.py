@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from vision.models.activations import gelu
 from vision.models.convolution import conv
 from vision.models.interface import Features, ImageShape, Variant
 from vision.models.layers import Residual, drop_rates
@@ -43,7 +44,7 @@ class ConvNeXtBlock(nn.Module):
         dense: Callable[..., nn.Dense] = partial(nn.Dense, kernel_init=_INIT, **types)
         y = conv(width, 7, groups=width, bias=True, kernel_init=_INIT, **types, name="conv")(x)
         y = nn.LayerNorm(epsilon=_EPSILON, **types, name="norm")(y)
-        y = nn.gelu(dense(4 * width, name="expand")(y), approximate=False)
+        y = gelu(dense(4 * width, name="expand")(y))
         y = dense(width, name="contract")(y)
         if self.layer_scale is not None:
             start = nn.initializers.constant(self.layer_scale)

@@ -6,10 +6,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from vision.models import few_channels
 from vision.models.depthwise import Padding, depthwise
+from vision.models.platform import platform
 
 # Var = 2 / (kernel height * kernel width * outputs), so that gradients keep their size through ReLUs on the way back
 # (He et al. 2015, equation 14).
@@ -77,9 +80,28 @@ def conv(
         bias_init=bias_init,
         dtype=dtype,
         param_dtype=param_dtype,
-        conv_general_dilated=lax.conv_general_dilated if groups == 1 else _grouped,
+        conv_general_dilated=_ungrouped if groups == 1 else _grouped,
         name=name,
     )
+
+
+def _ungrouped(
+    images: Float[Array, "batch height width inputs"],
+    kernels: Float[Array, "kernel_height kernel_width inputs outputs"],
+    strides: Sequence[int],
+    padding: Padding,
+    **options: Any,
+) -> Float[Array, "batch new_height new_width outputs"]:
+    """A convolution; on a CPU, few channels become a product, and single pixels are picked before they are weighed.
+
+    The gradient of a strided kernel of 1x1 takes eight times as long there otherwise.
+    """
+    if platform() == "cpu":
+        if set(strides) == {1} and few_channels.pays(images.shape, kernels.shape, padding):
+            return few_channels.banded(images, kernels, padding)
+        if kernels.shape[:2] == (1, 1) and set(strides) != {1} and not np.any(padding):
+            images, strides = images[:, :: strides[0], :: strides[1]], (1, 1)
+    return lax.conv_general_dilated(images, kernels, strides, padding, **options)
 
 
 def _grouped(

@@ -6,11 +6,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from vision.models.activations import Activation
 from vision.models.attention import flat
 from vision.models.interface import Features, ImageShape, Variant
 from vision.models.layers import Residual, drop_rates
 from vision.models.patches import patch_grid, patchify
-from vision.models.transformer import Activation, Mlp
+from vision.models.transformer import Mlp
 
 
 class Mixer(nn.Module):

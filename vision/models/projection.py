@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vision.models.activations import gelu
 from vision.models.normalization import batch_norm
 
 
@@ -47,7 +48,7 @@ class PrototypeHead(nn.Module):
             x = nn.Dense(width, bias, self.dtype, self.param_dtype, kernel_init=init, name=name)(x)
             if not last and self.with_batch_norm:
                 x = batch_norm(train=train, dtype=self.dtype, param_dtype=self.param_dtype, name=f"norm_{number}")(x)
-            x = x if last else nn.gelu(x, approximate=False)
+            x = x if last else gelu(x)
         # Only directions count here; this is how PyTorch draws a linear layer.
         shape = (self.bottleneck_dim, self.num_prototypes)
         uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")

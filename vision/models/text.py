@@ -6,11 +6,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from vision.models.activations import Activation, activation_function
 from vision.models.attention import AttentionPool
 from vision.models.interface import Features
 from vision.models.layers import Dropout
 from vision.models.text_variants import text_variants
-from vision.models.transformer import Activation, Remat, Stack, activation_function, clip_inits
+from vision.models.transformer import Remat, Stack, clip_inits
 
 TextPool = Literal["end", "last", "map"]
 

@@ -7,23 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from vision.models.activations import Activation, activation_function
 from vision.models.attention import Initializer, SelfAttention, flat
 from vision.models.layers import DropMode, Dropout, Residual, drop_rates
 from vision.models.platform import recomputed, rows_divided
 
-Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 Remat = Literal["none", "dots", "full"]
 Keys = Key[Array, " batch"] | None
 Features = dict[str, Array]
-
-
-def activation_function(name: Activation) -> Any:
-    """Returns the exact GELU, its approximation by tanh (Hendrycks and Gimpel 2016), or ``x sigmoid(1.702 x)``."""
-    return {
-        "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-        "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
-        "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
-    }[name]
 
 
 def clip_inits(width: int, depth: int) -> dict[str, Initializer]:

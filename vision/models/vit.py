@@ -7,12 +7,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from vision.models.activations import Activation, activation_function
 from vision.models.attention import AttentionPool, Initializer, flat
 from vision.models.interface import Features, ImageShape
 from vision.models.layers import DropMode, Dropout
 from vision.models.patches import drop_patches, patch_grid, patchify
 from vision.models.positions import resize_positions, rotary_angles, sincos_2d
-from vision.models.transformer import Activation, Remat, Stack, activation_function, clip_inits
+from vision.models.transformer import Remat, Stack, clip_inits
 from vision.models.vit_variants import variants
 
 Grid = tuple[int, int]
