@@ -41,6 +41,8 @@ MEASURED = {
         "LeNet-5, batch 4, 1 core: forwards": "ms",
         "ResNet-18, batch 1, 2 cores: train step": "ms",
         "ViT-Ti/4, batch 1, 1 core: train step": "ms",
+        "Mixer-192/4, batch 1, 1 core: train step: of the product's pace": "%",
+        "product of two matrices of 1,536 rows, 1 core": "GFLOP/s",
     },
     "knn": {
         "l2, 20 in 200 x 16, k = 5": "queries/s",
@@ -289,6 +291,16 @@ def test_networks_are_as_large_as_those_that_they_are_compared_with():
     assert count_parameters("LeNet-5") == 61_706
     assert count_parameters("ResNet-18") == 11_173_962
     assert count_parameters("ViT-Ti/4") == 5_362_762
+    assert count_parameters("ResNet-20") == 269_722  # He et al. 2016, table 6: 0.27M
+
+
+def test_a_step_s_share_counts_the_products_of_papers():
+    from tools.benchmarks.models import count_products
+
+    # LeNet-5 on 28 pixels: convolutions, then dense layers; ResNet-20 has 41 million pairs (He et al. 2016).
+    pairs = 28 * 28 * 25 * 6 + 100 * 150 * 16 + 400 * 120 + 120 * 84 + 84 * 10
+    assert count_products("LeNet-5") == 2 * pairs
+    assert count_products("ResNet-20") == pytest.approx(2 * 40.8e6, rel=0.01)
 
 
 def test_self_distillation_is_measured_at_the_published_size():

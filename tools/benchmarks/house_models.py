@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
-from tools.peers import NETWORKS, Networks, Start, Stream, begin, serve
+from tools.peers import CEILING, NETWORKS, Networks, Start, Stream, begin, serve
 
 
 def main() -> None:
@@ -54,7 +54,13 @@ def streams(work: Networks) -> dict[str, Start]:
         while True:
             yield jax.block_until_ready(function())
 
+    def ceiling() -> Stream:
+        matrices = np.random.default_rng(0).standard_normal((2, CEILING, CEILING), np.float32)
+        one, other = map(jax.device_put, matrices)
+        return Stream(_each(partial(jax.jit(jax.numpy.matmul), one, other)), 1)
+
     return {
+        "ceiling": ceiling,
         **{f"{name} forward": partial(forward, name) for name in work.batch_sizes},
         **{f"{name} step": partial(step, name) for name in work.batch_sizes},
     }

@@ -1,19 +1,20 @@
-"""Predictions and train steps of a convolutional network, a residual one and a transformer, beside PyTorch's.
+"""Predictions and train steps of small networks of every kind, beside PyTorch's, and shares of what the cores can do.
 
 Both sides are processes of their own on the same cores that take turns, with networks of equal size in float32.
 """
 
+import statistics
 from contextlib import ExitStack
 from typing import Any
 
 from tools.benchmarks.contenders import Contender, Turn, ratios, take_turns
 from tools.benchmarks.rows import Row, Settings, say
-from tools.peers import NETWORKS, Networks
+from tools.peers import CEILING, NETWORKS, Networks
 
 _MODULES = {"house": "tools.benchmarks.house_models", "torch": "tools.peers.torch_models"}
-_BATCH_SIZES = {"LeNet-5": 128, "ResNet-18": 32, "ViT-Ti/4": 32}
-_QUICK = {"LeNet-5": 4, "ResNet-18": 1, "ViT-Ti/4": 1}
-_CALLS = {"LeNet-5": 40, "ResNet-18": 1, "ViT-Ti/4": 1}
+_BATCH_SIZES = {"MLP": 128, "LeNet-5": 128, "ResNet-20": 128, "ResNet-18": 32, "Mixer-192/4": 32, "ViT-Ti/4": 32}
+_QUICK = dict.fromkeys(_BATCH_SIZES, 1) | {"LeNet-5": 4}
+_CALLS = {"MLP": 100, "LeNet-5": 40}
 
 
 def run(settings: Settings) -> list[Row]:
@@ -36,31 +37,52 @@ def run(settings: Settings) -> list[Row]:
                 log = scratch / f"{name}-{cores}.txt"
                 contenders[name] = Contender(python, _MODULES[name], work, log)
                 stack.callback(contenders[name].close)
+            rows += _ceilings(settings, contenders, cores)
+            ceiling = statistics.median(rows[-len(contenders)].values)
             for name in batch_sizes:
                 for kind in ("forward", "step"):
                     rows += _compared(settings, contenders, name, kind, work)
+                    if kind == "step":
+                        rows.append(_share(rows, name, work, ceiling))
     return rows
 
 
 def count_parameters(name: str) -> int:
     """Returns how many parameters the house's network has."""
     import jax
+
+    return sum(leaf.size for leaf in jax.tree.leaves(_traced(name)[1]))
+
+
+def count_products(name: str) -> int:
+    """Returns the multiplications and additions, twice their pairs, of a prediction of one image, as papers count."""
+    from vision.models.cost import multiply_adds
+
+    return 2 * multiply_adds(_traced(name)[0])
+
+
+def _traced(name: str) -> Any:
+    """The program that draws a network and predicts with it, and the shapes of its parameters."""
+    import jax
     import jax.numpy as jnp
 
     from tools.benchmarks.model_steps import NUM_CLASSES
     from vision import models
+    from vision.models.platform import compiled_for
 
     network = NETWORKS[name]
     shape = (network.size, network.size, network.channels)
     model = models.build(network.model, num_classes=NUM_CLASSES, image_shape=shape, **dict(network.options))
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    params, _ = jax.eval_shape(lambda key: model.init(key, images), jax.random.key(0))
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+    with compiled_for("tpu"):  # where convolutions stay convolutions
+        init = jax.make_jaxpr(lambda key: model.init(key, images), return_shape=True)
+        jaxpr, (params, _) = init(jax.random.key(0))
+    return jaxpr, params
 
 
 def _compared(settings: Settings, contenders: dict[str, Contender], name: str, kind: str, work: Networks) -> list[Row]:
     batch = work.batch_sizes[name]
-    repeats, calls = settings.times(7), 1 if settings.quick else _CALLS[name] * (3 if kind == "forward" else 1)
+    repeats, calls = settings.times(7), 1 if settings.quick else _CALLS.get(name, 1) * (3 if kind == "forward" else 1)
     called = "forwards" if kind == "forward" else "train step"
     what = f"{name}, batch {batch}, {work.cores} core{'s' * (work.cores > 1)}: {called}"
     say(f"models: {what}: {repeats} x {calls}")
@@ -74,3 +96,25 @@ def _compared(settings: Settings, contenders: dict[str, Contender], name: str, k
     if "torch" in measured:
         rows.append(Row("models", f"{what}: torch / house", ratios(measured, "house", "torch"), "x", better="more"))
     return rows
+
+
+def _ceilings(settings: Settings, contenders: dict[str, Contender], cores: int) -> list[Row]:
+    """What each side makes of the product of two large matrices: the house's first."""
+    turns = [Turn(side, contender, "ceiling", 1) for side, contender in contenders.items()]
+    measured: Any = take_turns(turns, settings.times(7))
+    what = f"product of two matrices of {CEILING:,} rows, {cores} core{'s' * (cores > 1)}"
+    labels = {"house": what, "torch": f"{what}, torch"}
+    flops = 2 * CEILING**3
+    return [
+        Row("models", labels[side], tuple(1e-9 * flops / each.seconds for each in timed), "GFLOP/s", better="more")
+        for side, timed in measured.items()
+    ]
+
+
+def _share(rows: list[Row], name: str, work: Networks, ceiling: float) -> Row:
+    """A step's products, three times those of a prediction, against the house's ceiling."""
+    what = f"{name}, batch {work.batch_sizes[name]}, {work.cores} core{'s' * (work.cores > 1)}: train step"
+    (step,) = (row for row in rows if row.name == what)
+    flops = 3 * count_products(name) * work.batch_sizes[name]
+    shares = tuple(100 * 1e-9 * flops / (1e-3 * milliseconds) / ceiling for milliseconds in step.values)
+    return Row("models", f"{what}: of the product's pace", shares, "%", better="more")

@@ -71,11 +71,16 @@ class Network(NamedTuple):
     options: Mapping[str, Any]
 
 
+MIXER = {"patch_size": 4, "width": 192, "depth": 8, "tokens_dim": 96, "channels_dim": 768}
 NETWORKS = {
+    "MLP": Network("mlp/512-512", 28, 1, {}),
     "LeNet-5": Network("lenet/5", 28, 1, {}),
+    "ResNet-20": Network("resnet/20", 32, 3, {}),
     "ResNet-18": Network("resnet/18_cifar", 32, 3, {}),
+    "Mixer-192/4": Network("mixer/S16", 32, 3, MIXER),
     "ViT-Ti/4": Network("vit/Ti16", 32, 3, {"patch_size": 4}),
 }
+CEILING = 1536  # rows and columns of the matrices whose product is the ceiling
 
 
 @dataclass(frozen=True)

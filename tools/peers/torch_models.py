@@ -1,4 +1,4 @@
-"""PyTorch's side of the suite of models: the same networks from torchvision, or as one would write them.
+"""PyTorch's side of the suite of models, in a process of its own.
 
 Command: python -m tools.peers.torch_models WORK, see :mod:`tools.peers`. It needs torch and torchvision alone.
 """
@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
-from tools.peers import NETWORKS, Networks, Start, Stream, begin, serve
-
-NUM_CLASSES = 10
+from tools.peers import CEILING, NETWORKS, Networks, Start, Stream, begin, serve
+from tools.peers.torch_networks import NUM_CLASSES, build
 
 
 def main() -> None:
@@ -65,29 +64,15 @@ def streams(work: Networks) -> dict[str, Start]:
 
         return Stream(_each(once), len(images))
 
+    def ceiling() -> Stream:
+        one, other = torch.randn(CEILING, CEILING), torch.randn(CEILING, CEILING)
+        return Stream(_each(lambda: one @ other), 1)
+
     return {
+        "ceiling": ceiling,
         **{f"{name} forward": partial(forward, name) for name in work.batch_sizes},
         **{f"{name} step": partial(step, name) for name in work.batch_sizes},
     }
-
-
-def build(name: str) -> Any:
-    """Returns a network in PyTorch."""
-    from torch import nn
-    from torchvision import models
-
-    if name == "LeNet-5":
-        return nn.Sequential(
-            *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
-            *(nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, NUM_CLASSES)),
-        )
-    if name == "ResNet-18":
-        network = models.resnet18(num_classes=NUM_CLASSES)
-        network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
-        return network
-    sizes = {"num_layers": 12, "num_heads": 3, "hidden_dim": 192, "mlp_dim": 768}
-    return models.VisionTransformer(image_size=32, patch_size=4, num_classes=NUM_CLASSES, **sizes)
 
 
 def _each(function: Callable[[], Any]) -> Iterator[Any]:
