@@ -303,6 +303,19 @@ def test_a_step_s_share_counts_the_products_of_papers():
     assert count_products("ResNet-20") == pytest.approx(2 * 40.8e6, rel=0.01)
 
 
+@pytest.mark.slow
+def test_networks_of_imagenet_are_measured_in_half_precision(monkeypatch, tmp_path):
+    """As on a GPU, whose peak this machine does not have: so no utilisation is told."""
+    from tools.benchmarks import models_gpu
+    from tools.benchmarks.rows import Settings
+
+    monkeypatch.setattr(models_gpu, "_BATCH_SIZES", {"ViT-S/16": 256})
+    (row,) = models_gpu.run(Settings(tmp_path, quick=True))
+    assert row.name == "ViT-S/16, batch 1, bfloat16: train step"
+    assert row.unit == "images/s"
+    assert row.median > 0
+
+
 def test_self_distillation_is_measured_at_the_published_size():
     from tools.benchmarks.distill import count_parameters
     from tools.peers import Distillation

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -171,6 +172,11 @@ class Turn:
     contender: Contender
     stream: str
     batches: int
+
+
+def all_cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ratios(measured: Mapping[str, Sequence[Timed]], label: str, peer: str) -> tuple[float, ...]:

@@ -3,11 +3,10 @@
 Both sides are processes of their own on the same cores that take turns, in float32 on embeddings that lie ready.
 """
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from tools.benchmarks.contenders import Contender, Turn, ratios, take_turns
+from tools.benchmarks.contenders import Contender, Turn, all_cores, ratios, take_turns
 from tools.benchmarks.rows import Row, Settings, say
 from tools.peers import Contrast
 
@@ -23,7 +22,7 @@ def run(settings: Settings) -> list[Row]:
     """
     scratch = settings.scratch / "contrast"
     scratch.mkdir()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = all_cores()
     work = Contrast(str(scratch), cores)
     if settings.quick:
         work = Contrast(str(scratch), cores, batch_sizes=(8,), embed_dim=4, chunk_sizes=(4,))

@@ -6,7 +6,6 @@ an accelerator it is DINO's ViT-S/16 in bfloat16, and the rows tell memory and m
 
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr
 from dataclasses import replace
@@ -16,7 +15,7 @@ import jax
 import numpy as np
 
 from tools.benchmarks import jpegs
-from tools.benchmarks.contenders import Contender, Turn, ratios, take_turns
+from tools.benchmarks.contenders import Contender, Turn, all_cores, ratios, take_turns
 from tools.benchmarks.distill_steps import make_steps
 from tools.benchmarks.rows import Row, Settings, say
 from tools.peers import Distillation
@@ -63,17 +62,18 @@ def run(settings: Settings) -> list[Row]:
     return rows
 
 
-def utilisation(rows: Sequence[Row], flops: float, device: str) -> list[Row]:
+def utilisation(rows: Sequence[Row], flops: float, device: str, suite: str = "distill") -> list[Row]:
     """Returns the share of the device's peak that the house's rates come to; nothing for a device that is not known.
 
     Args:
       rows: images a second, the house's and others'.
       flops: of an image.
       device: its name, as JAX has it.
+      suite: of the new rows.
     """
     peak = next((each for name, each in _PEAK_FLOPS.items() if name in device), None)
     return [
-        Row("distill", f"{row.name}: MFU", tuple(100 * rate * flops / peak for rate in row.values), "%", better="more")
+        Row(suite, f"{row.name}: MFU", tuple(100 * rate * flops / peak for rate in row.values), "%", better="more")
         for row in rows
         if peak is not None and row.unit == "images/s" and not row.name.endswith(", torch")
     ]
@@ -83,8 +83,7 @@ def work_of(images: str, report: str, *, quick: bool) -> Distillation:
     """Returns what is measured on this device."""
     on_cpu = jax.default_backend() == "cpu"
     sizes: dict[str, Any] = {"network": _TINY, "batch_size": 4} if on_cpu else {"network": _SMALL, "batch_size": 64}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    work = Distillation(images, report, cores, half=not on_cpu and not quick, **(_QUICK if quick else sizes))
+    work = Distillation(images, report, all_cores(), half=not on_cpu and not quick, **(_QUICK if quick else sizes))
     return replace(work, parameters=count_parameters(work))
 
 

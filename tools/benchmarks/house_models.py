@@ -9,6 +9,8 @@ from typing import Any
 
 from tools.peers import CEILING, NETWORKS, Networks, Start, Stream, begin, serve
 
+HALF = "params=float32,compute=bfloat16,output=float32"
+
 
 def main() -> None:
     """Serves predictions and train steps."""
@@ -33,7 +35,8 @@ def streams(work: Networks) -> dict[str, Start]:
         shape = (work.batch_sizes[name], network.size, network.size, network.channels)
         images = jax.device_put(random.standard_normal(shape, np.float32))
         labels = jax.device_put(random.integers(0, NUM_CLASSES, shape[0]))
-        return images, labels, *make_step(network.model, images, **dict(network.options))
+        options = dict(network.options) | ({"precision": HALF} if work.half else {})
+        return images, labels, *make_step(network.model, images, **options)
 
     def forward(name: str) -> Stream:
         images, _, state, _, predict = made(name)

@@ -1,6 +1,7 @@
-"""Predictions and train steps of small networks of every kind, beside PyTorch's, and shares of what the cores can do.
+"""Predictions and train steps of networks of every kind, beside PyTorch's, and shares of what the machine can do.
 
-Both sides are processes of their own on the same cores that take turns, with networks of equal size in float32.
+Both sides are processes of their own on the same cores that take turns, with networks of equal size: small ones in
+float32 on a CPU, and where JAX has an accelerator, those of ImageNet in bfloat16 (:mod:`tools.benchmarks.models_gpu`).
 """
 
 import statistics
@@ -23,6 +24,12 @@ def run(settings: Settings) -> list[Row]:
     Raises:
       UserError: a contender ended.
     """
+    import jax
+
+    from tools.benchmarks import models_gpu
+
+    if jax.default_backend() != "cpu":
+        return models_gpu.run(settings)
     scratch = settings.scratch / "models"
     scratch.mkdir()
     batch_sizes = _QUICK if settings.quick else _BATCH_SIZES

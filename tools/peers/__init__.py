@@ -79,6 +79,9 @@ NETWORKS = {
     "ResNet-18": Network("resnet/18_cifar", 32, 3, {}),
     "Mixer-192/4": Network("mixer/S16", 32, 3, MIXER),
     "ViT-Ti/4": Network("vit/Ti16", 32, 3, {"patch_size": 4}),
+    "ResNet-50": Network("resnet/50", 224, 3, {}),
+    "ViT-S/16": Network("vit/S16", 224, 3, {}),
+    "ViT-B/16": Network("vit/B16", 224, 3, {}),
 }
 CEILING = 1536  # rows and columns of the matrices whose product is the ceiling
 
@@ -91,11 +94,13 @@ class Networks:
       cores: that the process may use.
       batch_sizes: name of a network -> images in a batch.
       parameters: name of a network -> how many it has in the house, and is to have on the other side.
+      half: compute in bfloat16, the parameters in float32; PyTorch compiles its side then.
     """
 
     cores: int
     batch_sizes: Mapping[str, int] = field(default_factory=dict)
     parameters: Mapping[str, int] = field(default_factory=dict)
+    half: bool = False
 
     def as_json(self) -> str:
         """Returns it as one argument of a command line."""

@@ -17,9 +17,10 @@ def main() -> None:
 
 
 def streams(work: Networks) -> dict[str, Start]:
-    """Returns what can be timed: ``NETWORK forward`` and ``NETWORK step``, eager, on a batch that lies ready.
+    """Returns what can be timed: ``NETWORK forward`` and ``NETWORK step``, on a batch that lies ready.
 
-    Images and networks are in the memory format that PyTorch is faster with here, channels last.
+    Images and networks are in the memory format that PyTorch is faster with here, channels last. With ``half`` networks
+    are compiled and computed in bfloat16 by autocast, and otherwise neither; where a GPU is there, all is on it.
 
     Raises:
       ValueError: when it starts, a network has another number of parameters than the house's.
@@ -27,25 +28,34 @@ def streams(work: Networks) -> dict[str, Start]:
     import torch
 
     torch.set_num_threads(work.cores)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def _each(function: Callable[[], Any]) -> Iterator[Any]:
+        while True:
+            result = function()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            yield result
 
     @cache
     def made(name: str) -> Any:
         torch.manual_seed(0)
         network = NETWORKS[name]
         shape = (work.batch_sizes[name], network.channels, network.size, network.size)
-        images = torch.randn(shape).to(memory_format=torch.channels_last)
-        module = build(name).to(memory_format=torch.channels_last)
+        images = torch.randn(shape).to(device, memory_format=torch.channels_last)
+        module = build(name).to(device, memory_format=torch.channels_last)
         count = sum(parameter.numel() for parameter in module.parameters())
         if count != work.parameters[name]:
             raise ValueError(f"{name} has {count} parameters here and {work.parameters[name]} in the house")
-        return images, torch.randint(NUM_CLASSES, shape[:1]), module
+        labels = torch.randint(NUM_CLASSES, shape[:1]).to(device)
+        return images, labels, torch.compile(module) if work.half else module
 
     def forward(name: str) -> Stream:
         images, _, module = made(name)
 
         def once() -> Any:
             module.eval()
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=work.half):
                 return module(images)
 
         return Stream(_each(once), len(images))
@@ -57,7 +67,8 @@ def streams(work: Networks) -> dict[str, Start]:
         def once() -> Any:
             module.train()
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(module(images), labels)
+            with torch.autocast(device, torch.bfloat16, enabled=work.half):
+                loss = torch.nn.functional.cross_entropy(module(images), labels)
             loss.backward()
             optimizer.step()
             return loss
@@ -65,7 +76,7 @@ def streams(work: Networks) -> dict[str, Start]:
         return Stream(_each(once), len(images))
 
     def ceiling() -> Stream:
-        one, other = torch.randn(CEILING, CEILING), torch.randn(CEILING, CEILING)
+        one, other = torch.randn(2, CEILING, CEILING, device=device)
         return Stream(_each(lambda: one @ other), 1)
 
     return {
@@ -73,11 +84,6 @@ def streams(work: Networks) -> dict[str, Start]:
         **{f"{name} forward": partial(forward, name) for name in work.batch_sizes},
         **{f"{name} step": partial(step, name) for name in work.batch_sizes},
     }
-
-
-def _each(function: Callable[[], Any]) -> Iterator[Any]:
-    while True:
-        yield function()
 
 
 if __name__ == "__main__":

@@ -95,7 +95,12 @@ def build(name: str) -> Any:
         network = models.resnet18(num_classes=NUM_CLASSES)
         network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
         return network
+    if name == "ResNet-50":
+        return models.resnet50(num_classes=NUM_CLASSES)
     if name == "Mixer-192/4":
         return Mixer(**MIXER)
-    vit = {"num_layers": 12, "num_heads": 3, "hidden_dim": 192, "mlp_dim": 768}
-    return models.VisionTransformer(image_size=32, patch_size=4, num_classes=NUM_CLASSES, **vit)
+    image_size, patch_size, width = {"ViT-Ti/4": (32, 4, 192), "ViT-S/16": (224, 16, 384), "ViT-B/16": (224, 16, 768)}[
+        name
+    ]
+    vit = {"num_layers": 12, "num_heads": width // 64, "hidden_dim": width, "mlp_dim": 4 * width}
+    return models.VisionTransformer(image_size, patch_size, num_classes=NUM_CLASSES, **vit)
