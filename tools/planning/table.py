@@ -42,7 +42,20 @@ _VIT = ("--config", "configs/vit_s16_imagenet.py")
 _FLIP = "--config.data.augment=({'name': 'random_flip'},)"
 CASES = (
     Case("ResNet-50", 64, 1, ("--config", "configs/resnet50_imagenet.py")),
-    Case("ViT-B/16", 64, 1, (*_VIT, "--config.model.name=vit/B16", _SCAN, "--config.model.remat=dots", _FLIP)),
+    Case(
+        "ViT-B/16",
+        64,
+        1,
+        # 90 epochs of the batch of 256 chips would be over before the warm-up is.
+        (
+            *_VIT,
+            "--config.model.name=vit/B16",
+            _SCAN,
+            "--config.model.remat=dots",
+            _FLIP,
+            "--config.duration.epochs=300",
+        ),
+    ),
     Case("ViT-H/14", 16, 8, (*_VIT, "--config.model.name=vit/H14", _SCAN, "--config.model.remat=full", _FLIP)),
     Case("DINO ViT-S/16", 16, 1, ("--config", "configs/dino_vits16_imagenet.py", _SCAN)),
     Case(

@@ -8,7 +8,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vision.models.platform import platform
+
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
+
+
+def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Returns the positive part of ``x`` (Nair and Hinton 2010); its slope at 0 is 0.
+
+    On a CPU it is a choice between two arrays. A maximum with a constant is so cheap to XLA that each reader computes
+    it again, and with it the sums and normalisations before it, down to the first block of a residual network; the
+    train step of a ResNet-20 took half as long again.
+    """
+    return jnp.where(x <= 0, jnp.zeros((), x.dtype), x) if platform() == "cpu" else jax.nn.relu(x)
 
 
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from vision.models.activations import relu
 from vision.models.convolution import conv, output_size, uniform_fan_in
 from vision.models.interface import Features, ImageShape, Variant
 from vision.models.layers import Dropout
@@ -119,14 +120,14 @@ class AlexNet(nn.Module):
                 **types,
                 name=f"conv_{index}",
             )
-            x = nn.relu(layer(x))
+            x = relu(layer(x))
             x = local_response_norm(x) if plan.normalised[index] else x
             x = max_pool(x, 3, stride=2) if _POOLED[index] else x
             features[f"block{index:02}"] = x
         x = einops.rearrange(adaptive_average_pool(x, GRID), "b h w c -> b (h w c)")
         for index, size in enumerate(self.hidden_sizes):
             x = x if self.two_towers else Dropout(self.dropout)(x, keys=keys)
-            x = nn.relu(nn.Dense(size, kernel_init=init, bias_init=ones, **types, name=f"hidden_{index}")(x))
+            x = relu(nn.Dense(size, kernel_init=init, bias_init=ones, **types, name=f"hidden_{index}")(x))
             features[f"block{len(features):02}"] = x
             x = Dropout(self.dropout)(x, keys=keys) if self.two_towers else x
         features["pre_logits"] = x

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -21,12 +20,12 @@ def flat(layer: Any, x: Float[Array, "batch tokens width"]) -> Any:
     On a TPU tokens of an image fill whole tiles, and to put them together is a copy where they do not divide.
 
     Args:
-      layer: of one output or of several, each of which is ``[batch, tokens, out]`` again.
+      layer: of one output or of several, each of which is ``[batch, tokens, ...]`` again.
       x: tokens.
     """
     if platform() != "cpu":
         return layer(x)
-    return jax.tree.map(lambda y: y.reshape(*x.shape[:2], -1), layer(x.reshape(-1, x.shape[-1])))
+    return jax.tree.map(lambda y: y.reshape(*x.shape[:2], *y.shape[1:]), layer(x.reshape(-1, x.shape[-1])))
 
 
 def stacked(initializer: Initializer) -> Initializer:
@@ -45,6 +44,7 @@ class Projections(nn.Module):
     Attributes:
       parts: how many.
       width: of each.
+      num_heads: that each is cut into.
       use_bias: whether they are affine.
       kernel_init: of each part on its own.
       dtype: type of the computation.
@@ -53,25 +53,28 @@ class Projections(nn.Module):
 
     parts: int
     width: int
+    num_heads: int
     use_bias: bool
     kernel_init: Initializer
     dtype: jnp.dtype
     param_dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*rows in"]) -> tuple[Float[Array, "*rows out"], ...]:
-        """Returns the projections, each of ``width``."""
+    def __call__(self, x: Float[Array, "*rows in"]) -> tuple[Float[Array, "*rows heads head_width"], ...]:
+        """Returns the projections."""
         shape = (x.shape[-1], self.parts, self.width)
         kernel = self.param("kernel", stacked(self.kernel_init), shape, self.param_dtype).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, shape[1:], self.param_dtype) if self.use_bias else None
+        heads = (self.num_heads, self.width // self.num_heads)
         # Never as one matrix: the width, which may be divided over devices, would be hidden behind the parts.
         if platform() == "cpu":
             products = [x @ kernel[:, part] for part in range(self.parts)]
-        else:
-            products = list(jnp.moveaxis(jnp.einsum("...i,ipw->...pw", x, kernel), -2, 0))
-        if bias is None:
-            return tuple(products)
-        return tuple(product + each for product, each in zip(products, bias.astype(self.dtype), strict=True))
+            if bias is not None:
+                products = [each + bias[part].astype(self.dtype) for part, each in enumerate(products)]
+            return tuple(each.reshape(*x.shape[:-1], *heads) for each in products)
+        y = jnp.einsum("...i,ipw->...pw", x, kernel)
+        y = y if bias is None else y + bias.astype(self.dtype)
+        return tuple(jnp.moveaxis(y.reshape(*x.shape[:-1], self.parts, *heads), -3, 0))
 
 
 class SelfAttention(nn.Module):
@@ -114,8 +117,8 @@ class SelfAttention(nn.Module):
         """
         width = x.shape[-1]
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        qkv = flat(Projections(3, width, self.qkv_bias, self.kernel_init, name="qkv", **types), x)
-        query, key, value = (einops.rearrange(each, "b t (h d) -> b t h d", h=self.num_heads) for each in qkv)
+        projections = Projections(3, width, self.num_heads, self.qkv_bias, self.kernel_init, name="qkv", **types)
+        query, key, value = flat(projections, x)
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
         seen = None if mask is None else mask[:, None, None, :]
@@ -180,11 +183,15 @@ class AttentionPool(nn.Module):
         width = x.shape[-1]
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         probe = self.param("probe", nn.initializers.xavier_uniform(), (1, width), self.param_dtype)
-        parts: dict[str, Any] = {"use_bias": True, "kernel_init": self.kernel_init, **types}
+        parts: dict[str, Any] = {
+            "num_heads": self.num_heads,
+            "use_bias": True,
+            "kernel_init": self.kernel_init,
+            **types,
+        }
         (query,) = Projections(1, width, name="query", **parts)(jnp.asarray(probe, self.dtype))
-        key_value = flat(Projections(2, width, name="key_value", **parts), x)
-        key, value = (einops.rearrange(each, "b t (h d) -> b t h d", h=self.num_heads) for each in key_value)
-        query = jnp.broadcast_to(query.reshape(1, 1, self.num_heads, -1), (len(x), 1, *key.shape[2:]))
+        key, value = flat(Projections(2, width, name="key_value", **parts), x)
+        query = jnp.broadcast_to(query[None], (len(x), 1, *key.shape[2:]))
         dense: dict[str, Any] = {"kernel_init": self.kernel_init, **types}
         seen = None if mask is None else mask[:, None, None, :]
         mixed = jax.nn.dot_product_attention(query, key, value, mask=seen).reshape(-1, width)

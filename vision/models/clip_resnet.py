@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from vision.models.activations import relu
 from vision.models.attention import Projections, flat
 from vision.models.convolution import conv, uniform_fan_in
 from vision.models.interface import Features, ImageShape, Variant
@@ -87,7 +88,7 @@ class ClipResNet(nn.Module):
         stem = ((self.width // 2, 2), (self.width // 2, 1), (self.width, 1))
         for number, (channels, stride) in enumerate(stem, start=1):
             x = conv(channels, 3, stride=stride, **types, kernel_init=uniform_fan_in, name=f"stem{number}")(x)
-            x = nn.relu(norm(name=f"stem_norm{number}")(x))
+            x = relu(norm(name=f"stem_norm{number}")(x))
         x = average_pool(x, 2)
         features = {"stem": x}
         for plan in block_plans(self):
@@ -122,14 +123,14 @@ class ClipBlock(nn.Module):
         layer: Any = partial(conv, kernel_init=uniform_fan_in, **types)
         width, stride = self.plan.width, self.plan.stride
         out = width * EXPANSION["bottleneck"]
-        y = nn.relu(norm(name="norm1")(layer(width, 1, name="conv1")(x)))
-        y = nn.relu(norm(name="norm2")(layer(width, 3, name="conv2")(y)))
+        y = relu(norm(name="norm1")(layer(width, 1, name="conv1")(x)))
+        y = relu(norm(name="norm2")(layer(width, 3, name="conv2")(y)))
         y = average_pool(y, stride) if stride > 1 else y
         y = norm(zero=True, name="norm3")(layer(out, 1, name="conv3")(y))
         if self.plan.projects:
             x = average_pool(x, stride) if stride > 1 else x
             x = norm(name="shortcut_norm")(layer(out, 1, name="shortcut")(x))
-        return nn.relu(x + y)
+        return relu(x + y)
 
 
 class PositionedPool(nn.Module):
@@ -167,12 +168,10 @@ class PositionedPool(nn.Module):
         pixels = x.reshape(batch, -1, width)
         places = jnp.concatenate([of_mean, positions.reshape(-1, width)]).astype(self.dtype)
         tokens = jnp.concatenate([pixels.mean(axis=1, keepdims=True), pixels], axis=1) + places
-        parts: dict[str, Any] = {"use_bias": True, "kernel_init": init, **types}
+        parts: dict[str, Any] = {"num_heads": self.num_heads, "use_bias": True, "kernel_init": init, **types}
         (query,) = Projections(1, width, name="query", **parts)(tokens[:, 0])
-        key_value = flat(Projections(2, width, name="key_value", **parts), tokens)
-        heads = (self.num_heads, width // self.num_heads)
-        key, value = (each.reshape(batch, -1, *heads) for each in key_value)
-        mixed = jax.nn.dot_product_attention(query.reshape(batch, 1, *heads), key, value).reshape(batch, width)
+        key, value = flat(Projections(2, width, name="key_value", **parts), tokens)
+        mixed = jax.nn.dot_product_attention(query[:, None], key, value).reshape(batch, width)
         return nn.Dense(self.out_size, kernel_init=init, name="out", **types)(mixed)
 
 

@@ -7,13 +7,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from vision.models.activations import relu
 from vision.models.convolution import conv, framed, output_size
 from vision.models.interface import Features, ImageShape, Variant
 from vision.models.lenet_1998 import LeNet1998
 from vision.models.pooling import average_pool, max_pool
 
 _KERNEL = 5
-_ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "sigmoid": nn.sigmoid}
+_ACTIVATIONS = {"relu": relu, "tanh": nn.tanh, "sigmoid": nn.sigmoid}
 _POOLINGS = {"max": max_pool, "average": average_pool}
 
 

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from vision.models.activations import relu
 from vision.models.interface import Features, Variant
 from vision.models.layers import Dropout
 from vision.models.normalization import batch_norm
@@ -56,7 +57,7 @@ class MLP(nn.Module):
             x = dense(size, kernel_init=nn.initializers.he_normal(), name=f"hidden_{index}")(x)
             if self.batch_norm:
                 x = batch_norm(train=train, **types, name=f"norm_{index}")(x)
-            x = nn.relu(x)
+            x = relu(x)
             features[f"block{index:02}"] = x
             x = Dropout(self.dropout)(x, keys=keys if train else None)
         features["pre_logits"] = x

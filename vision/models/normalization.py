@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vision.models.activations import relu
+
 NormOrder = Literal["before", "after"]
 
 
@@ -64,7 +66,7 @@ def normalized(
     Before is how it was published (Ioffe and Szegedy 2015, section 3.2); which is better is an experiment (Mishkin et
     al. 2016).
     """
-    return nn.relu(norm(x)) if order == "before" else norm(nn.relu(x))
+    return relu(norm(x)) if order == "before" else norm(relu(x))
 
 
 def local_response_norm(

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vision.models.activations import relu
+
 
 class ProjectionMlp(nn.Module):
     """Dense layers with ReLU between them (Chen et al. 2020, SimCLR, section 2.1).
@@ -45,5 +47,5 @@ class ProjectionMlp(nn.Module):
             if self.batch_norm:
                 norm: dict[str, Any] = {"momentum": 0.9, "epsilon": 1e-5, "use_fast_variance": False, **types}
                 x = nn.BatchNorm(not train, use_bias=not last, name=f"norm_{layer}", **norm)(x)
-            x = x if last else nn.relu(x)
+            x = x if last else relu(x)
         return x

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from vision.models.activations import relu
 from vision.models.convolution import conv
 from vision.models.layers import Dropout, Residual
 from vision.models.normalization import NormOrder, batch_norm, normalized
@@ -97,4 +98,4 @@ class Block(nn.Module):
         elif x.shape[-1] != out:
             more = out - x.shape[-1]
             x = jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (more // 2, more - more // 2)))
-        return nn.relu(Residual()(x, lambda *_: y, rate=self.drop_rate, keys=keys))
+        return relu(Residual()(x, lambda *_: y, rate=self.drop_rate, keys=keys))

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from vision.models.activations import relu
 from vision.models.convolution import conv
 from vision.models.interface import Features, ImageShape, Variant
 from vision.models.layers import Dropout
@@ -44,7 +45,7 @@ class VGGBlock(nn.Module):
             if self.batch_norm:
                 x = normalized(x, batch_norm(train=train, **types, name=f"norm{number}"), self.norm_order)
             else:
-                x = nn.relu(x)
+                x = relu(x)
         return max_pool(x, 2)
 
 
@@ -123,7 +124,7 @@ class VGG(nn.Module):
         x = einops.rearrange(adaptive_average_pool(x, self.grid), "b h w c -> b (h w c)")
         init = nn.initializers.normal(0.01)
         for index, size in enumerate(self.hidden_sizes):
-            x = nn.relu(nn.Dense(size, kernel_init=init, **types, name=f"hidden_{index}")(x))
+            x = relu(nn.Dense(size, kernel_init=init, **types, name=f"hidden_{index}")(x))
             features[f"block{len(features):02}"] = x
             x = Dropout(self.dropout)(x, keys=keys if train else None)
         features["pre_logits"] = x

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from vision.models.activations import relu
 from vision.models.convolution import conv, uniform_fan_in
 from vision.models.interface import Features, Variant
 from vision.models.layers import Dropout
@@ -45,9 +46,9 @@ class WideBlock(nn.Module):
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         norm = partial(batch_norm, train=train, **types)
         layer: Callable[..., nn.Conv] = partial(conv, self.plan.width, **types)
-        active = nn.relu(norm(name="norm1")(x))
+        active = relu(norm(name="norm1")(x))
         y = layer(3, stride=self.plan.stride, name="conv1")(active)
-        y = nn.relu(norm(name="norm2")(y))
+        y = relu(norm(name="norm2")(y))
         y = Dropout(self.dropout, self.spatial_dropout)(y, keys=keys)
         y = layer(3, name="conv2")(y)
         return y + (layer(1, stride=self.plan.stride, name="shortcut")(active) if self.plan.projects else x)
@@ -104,7 +105,7 @@ class WideResNet(nn.Module):
             block = WideBlock(plan, self.dropout, self.spatial_dropout, **types, name=plan.name)
             x = block(x, train=train, keys=keys if train else None)
             features[plan.name] = x
-        x = nn.relu(batch_norm(train=train, **types, name="norm")(x))
+        x = relu(batch_norm(train=train, **types, name="norm")(x))
         features["pre_logits"] = x = global_average_pool(x)
         if not self.num_classes:
             return x, features
