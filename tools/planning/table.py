@@ -115,7 +115,7 @@ def _page(rows: Sequence[Mapping[str, Any]]) -> str:
         f"What a train step needs of each chip, compiled for chips that were not there by {compiler}, written by",
         "`python -m tools.plan --table docs/plans.md`. The examples on each chip are the same from 4 chips to 256, so",
         "that a step that scales weakly has the same row every time. `docs/scaling.md` says what the columns mean.",
-        "Compiling is timed by the clock, on a core that had other work too.",
+        "Compiling is timed by the clock, on a core that had other work too, for which it was stopped at times.",
         *missing,
         "",
         "## Memory",
