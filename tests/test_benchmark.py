@@ -285,7 +285,7 @@ def test_a_step_lowers_the_loss_and_a_prediction_shows_it():
 
 
 def test_networks_are_as_large_as_those_that_they_are_compared_with():
-    from tools.benchmarks.models import count_parameters
+    from tools.benchmarks.counts import count_parameters
 
     # LeNet-5: 156 + 2,416 + 48,120 + 10,164 + 850; ResNet-18 and ViT-Ti/4 as torchvision counts them for 10 classes.
     assert count_parameters("LeNet-5") == 61_706
@@ -295,7 +295,7 @@ def test_networks_are_as_large_as_those_that_they_are_compared_with():
 
 
 def test_a_step_s_share_counts_the_products_of_papers():
-    from tools.benchmarks.models import count_products
+    from tools.benchmarks.counts import count_products
 
     # LeNet-5 on 28 pixels: convolutions, then dense layers; ResNet-20 has 41 million pairs (He et al. 2016).
     pairs = 28 * 28 * 25 * 6 + 100 * 150 * 16 + 400 * 120 + 120 * 84 + 84 * 10

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vision import models
 from vision.analysis.guided import other_activations, relus, through_relus
+from vision.analysis.programs import traced
 
 RNG = np.random.default_rng(3)
 FIRST, SECOND = RNG.normal(size=(6, 5)).astype(np.float32), RNG.normal(size=(5, 4)).astype(np.float32)
@@ -78,3 +80,20 @@ def test_networks_without_relus_or_with_hidden_ones_are_refused():
     program = jax.make_jaxpr(lambda x: nn.relu(jnp.tanh(x)) + nn.relu6(x))(X)
     assert relus(program) == 1, "what is cut off above has another derivative"
     assert other_activations(program) == ("tanh",)
+
+
+@pytest.mark.parametrize(("name", "count"), [("lenet/5", 4), ("resnet/20", 19)])
+def test_the_relus_of_networks_are_found_on_every_platform(name, count):
+    """Two of each block and one behind the stem: 1 + 2 * 9; LeNet-5 has one behind each layer but the last."""
+    model = models.build(name, num_classes=10, image_shape=(32, 32, 3))
+    spec = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    variables = model.init(jax.random.key(0), spec)
+
+    def logit(image):
+        return model.apply(*variables, image, keys=None, train=False)[0][0, 0]
+
+    assert relus(traced(logit)(spec)) == count
+    image = jnp.asarray(RNG.normal(size=spec.shape), jnp.float32)
+    plain, guided = (jax.grad(through_relus(logit, rule))(image) for rule in ("gradient", "guided"))
+    assert np.any(guided)
+    assert not np.allclose(plain, guided)

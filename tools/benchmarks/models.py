@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from tools.benchmarks.contenders import Contender, Turn, ratios, take_turns
+from tools.benchmarks.counts import count_parameters, count_products
 from tools.benchmarks.rows import Row, Settings, say
-from tools.peers import CEILING, NETWORKS, Networks
+from tools.peers import CEILING, Networks
 
 _MODULES = {"house": "tools.benchmarks.house_models", "torch": "tools.peers.torch_models"}
 _BATCH_SIZES = {"MLP": 128, "LeNet-5": 128, "ResNet-20": 128, "ResNet-18": 32, "Mixer-192/4": 32, "ViT-Ti/4": 32}
@@ -52,39 +53,6 @@ def run(settings: Settings) -> list[Row]:
                     if kind == "step":
                         rows.append(_share(rows, name, work, ceiling))
     return rows
-
-
-def count_parameters(name: str) -> int:
-    """Returns how many parameters the house's network has."""
-    import jax
-
-    return sum(leaf.size for leaf in jax.tree.leaves(_traced(name)[1]))
-
-
-def count_products(name: str) -> int:
-    """Returns the multiplications and additions, twice their pairs, of a prediction of one image, as papers count."""
-    from vision.models.cost import multiply_adds
-
-    return 2 * multiply_adds(_traced(name)[0])
-
-
-def _traced(name: str) -> Any:
-    """The program that draws a network and predicts with it, and the shapes of its parameters."""
-    import jax
-    import jax.numpy as jnp
-
-    from tools.benchmarks.model_steps import NUM_CLASSES
-    from vision import models
-    from vision.models.platform import compiled_for
-
-    network = NETWORKS[name]
-    shape = (network.size, network.size, network.channels)
-    model = models.build(network.model, num_classes=NUM_CLASSES, image_shape=shape, **dict(network.options))
-    images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    with compiled_for("tpu"):  # where convolutions stay convolutions
-        init = jax.make_jaxpr(lambda key: model.init(key, images), return_shape=True)
-        jaxpr, (params, _) = init(jax.random.key(0))
-    return jaxpr, params
 
 
 def _compared(settings: Settings, contenders: dict[str, Contender], name: str, kind: str, work: Networks) -> list[Row]:

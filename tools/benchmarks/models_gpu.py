@@ -21,7 +21,7 @@ def run(settings: Settings) -> list[Row]:
     """
     import jax
 
-    from tools.benchmarks.models import count_parameters, count_products
+    from tools.benchmarks.counts import count_parameters, count_products
 
     scratch = settings.scratch / "models"
     scratch.mkdir()

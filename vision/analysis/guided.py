@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jaxtyping import Array
 
-from vision.analysis.programs import as_it_is, called, equations, evaluate
+from vision.analysis.programs import as_it_is, called, equations, evaluate, traced
 
 Rule = Literal["gradient", "guided", "deconvnet"]
 _CURVED = ("erf", "erfc", "logistic", "tanh")
@@ -38,7 +38,7 @@ def through_relus(function: Callable[[Array], Array], rule: Rule) -> Callable[[A
         return function
 
     def ruled(argument: Array) -> Array:
-        program = jax.make_jaxpr(function)(argument)
+        program = traced(function)(argument)
         if not relus(program):
             raise ValueError("there is no ReLU that a gradient could be guided through")
         (result,) = evaluate(program, [argument], partial(_meaning, rule))

@@ -3,17 +3,33 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
 from jax.extend import core
+
+from vision.models.platform import compiled_for
 
 Meaning = Callable[[Any, list[Any]], Sequence[Any]]
 _INLINED = ("jit", "pjit", "closed_call", "checkpoint", "remat2", "custom_jvp_call", "custom_vjp_call")
+
+
+def traced(function: Callable[..., Any]) -> Callable[..., core.ClosedJaxpr]:
+    """Returns ``jax.make_jaxpr`` of a function in which networks keep their plain forms, whatever the platform.
+
+    On a CPU a convolution may be a product with a banded matrix, whose zeros are no structure, and a ReLU a choice.
+    """
+
+    def trace(*arguments: Any) -> core.ClosedJaxpr:
+        with compiled_for("tpu"):
+            return jax.make_jaxpr(function)(*arguments)
+
+    return trace
 
 
 def evaluate(program: core.ClosedJaxpr, arguments: Sequence[Any], meaning: Meaning) -> list[Any]:
     """Returns the outputs of a program whose equations mean what they are told to.
 
     Args:
-      program: as from ``jax.make_jaxpr``.
+      program: as from :func:`traced`.
       arguments: a value for each of its inputs, of any kind that ``meaning`` takes.
       meaning: ``(equation, values of its inputs) -> values of its outputs``; literals and constants come as they are.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from vision.analysis.programs import as_it_is, called, evaluate
+from vision.analysis.programs import as_it_is, called, evaluate, traced
 
 _AT_ONCE = 8
 # Each entry of the result comes from the entries of the operands at its own place.
@@ -50,7 +50,7 @@ def receptive_fields(
     """
     inputs, images = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), (inputs, images))
     leaves, structure = jax.tree.flatten(inputs)
-    program = jax.make_jaxpr(lambda flat, image: function(jax.tree.unflatten(structure, flat), image))(leaves, images)
+    program = traced(lambda flat, image: function(jax.tree.unflatten(structure, flat), image))(leaves, images)
     shape = program.out_avals[0].shape
 
     def dependence(image: Float[Array, "1 height width channels"]) -> Float[Array, "places width_of_feature"]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from vision.analysis import activations
 from vision.analysis.guided import Rule, relus, through_relus
+from vision.analysis.programs import traced
 from vision.analysis.receptive_field import receptive_fields
 from vision.data.prepare import normalize
 from vision.errors import UserError, did_you_mean
@@ -140,7 +141,7 @@ def _units(
     spec = jax.ShapeDtypeStruct((1, *pretrained.image_shape), jnp.float32)
     fields = receptive_fields(apply, variables, spec, places.reshape(-1)).reshape(*places.shape, *pixels.shape[2:4])
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), variables)
-    if not relus(jax.make_jaxpr(apply)(shapes, spec)):
+    if not relus(traced(apply)(shapes, spec)):
         rule = "gradient"
     moments = (tuple(pretrained.preprocessing.mean), tuple(pretrained.preprocessing.std))
     of_map = partial(_gradients, pretrained.model, name, rule, moments, *variables)
