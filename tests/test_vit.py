@@ -9,7 +9,6 @@ import pytest
 
 from vision import models
 from vision.errors import ConfigError
-from vision.models.attention import attention_weights
 from vision.models.platform import compiled_for, platform
 from vision.models.positions import resize_positions, rotary_angles, rotate, sincos_2d
 from vision.models.scanning import stack_blocks, unstack_blocks
@@ -291,13 +290,3 @@ def test_the_forms_for_a_tpu_and_for_a_cpu_are_one_function(options):
     for one, two in zip(jax.tree.leaves(gradients), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
     assert platform() == "cpu"
-
-
-def test_a_token_that_sees_nothing_gives_numbers_and_gradients():
-    """As where causal attention meets tokens that are masked from the start; its result is not used, but summed."""
-    query = jnp.ones((1, 2, 1, 4))
-    seen = jnp.asarray([[[[False, False], [True, False]]]])
-    weights, pull = jax.vjp(lambda q: attention_weights(q, query, seen), query)
-    assert jnp.isfinite(weights).all()
-    assert jnp.isfinite(pull(jnp.ones_like(weights))[0]).all()
-    np.testing.assert_array_equal(weights[0, 0, 1], [1.0, 0.0])

@@ -42,10 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in args.only or AXES:
         print(f"growth: {name}", file=sys.stderr, flush=True)
         axes.append(AXES[name](1 if args.quick else args.repeats, args.quick))
-    print(f"{'axis':<12}{'line':<34}{'exponent':>9}{'theory':>8}")
     for axis in axes:
-        for label, found in axis.exponents().items():
-            print(f"{axis.name:<12}{label:<34}{found:>9.2f}{axis.theory[0]:>8.2f}")
+        print("\n".join(table(axis)))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     page.save(args.out, render(axes))
     print(f"{args.out}: {len(axes)} pictures")
@@ -57,6 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     program.finish({"page": str(args.out), "rows": rows}, as_json=args.json)
     return 0
+
+
+def table(axis: Axis) -> list[str]:
+    """Returns the lines of an axis as text: its quantity, its sizes, and a line of values each with its exponent."""
+    sizes = next(iter(axis.lines.values()))[0]
+    head = "".join(f"{size:>10,g}" for size in sizes)
+    rows = [
+        f"  {label:<36}" + "".join(f"{value:>10.4g}" for value in values) + f"{axis.exponents()[label]:>10.2f}"
+        for label, (_, values) in axis.lines.items()
+    ]
+    return [f"{axis.what}; theory {axis.theory[0]:.2f}", f"  {axis.size:<36}{head}  exponent", *rows]
 
 
 def render(axes: Sequence[Axis]) -> str:

@@ -1,8 +1,14 @@
 """Train steps compiled for TPUs that are not there, beside other projects' own, compiled the same way.
 
 Both sides: bfloat16 products, float32 parameters, 224 pixels, data parallel over the chips, AdamW for transformers and
-SGD with momentum for the ResNet. FLOPs, bytes accessed and bytes of temporaries are the compiler's, of one chip. A
-ratio below 1 is less than theirs. It needs the compiler (pip install -e ".[plan-tpu]"), no TPU and no data.
+SGD with momentum for the ResNet. Of one chip and step:
+
+  TFLOP, GB  by the compiler; its bytes are those of all operands, in main memory or in the chip's own fast memory, and
+             those of copies between the two
+  main GB    read from and written to main memory alone, counted from the program's text
+  GiB        of temporaries, by the compiler
+
+A ratio below 1 is less than theirs. It needs the compiler (pip install -e ".[plan-tpu]"), no TPU and no data.
 
   python -m tools.roofline --chip v5e:2x2
 """
@@ -16,6 +22,7 @@ from vision import program
 from vision.errors import UserError, did_you_mean
 
 GIB = 2**30
+COLUMNS = ("TFLOP", "GB", "main GB", "GiB")
 
 
 class Anchor(NamedTuple):
@@ -23,30 +30,26 @@ class Anchor(NamedTuple):
 
     Attributes:
       program: whose.
-      teraflops: of a step on one chip.
-      gigabytes: accessed.
-      temporaries: GiB.
+      numbers: of a step on one chip, as in ``COLUMNS``.
     """
 
     program: str
-    teraflops: float
-    gigabytes: float
-    temporaries: float
+    numbers: tuple[float, float, float, float]
 
 
 class Case(NamedTuple):
-    """A network of ours.
+    """A training of ours.
 
     Attributes:
-      model: section of a config.
-      optimizer: likewise.
-      batch: images of a chip.
-      anchor: the same network of another project, where it was compiled.
+      batch: examples of a chip.
+      sections: of the config beside those of a classification of ImageNet.
+      config: a file to take in its place.
+      anchor: the same training by another project, where it was compiled.
     """
 
-    model: Mapping[str, Any]
-    optimizer: Mapping[str, Any]
     batch: int
+    sections: Mapping[str, Any] = {}
+    config: str = ""
     anchor: Anchor | None = None
 
 
@@ -54,10 +57,29 @@ ADAMW = {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.1}
 SGD = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
 PLAIN = {"pool": "gap", "class_token": False, "positions": "sincos2d", "activation": "gelu_tanh"}  # as vit/S16_gap
 CASES: dict[str, Case] = {
-    "vit_s16": Case({"name": "vit/S16_gap"}, ADAMW, 128, Anchor("big_vision ViT-S/16", 3.56, 62.1, 3.40)),
-    "vit_b16": Case({"name": "vit/B16", **PLAIN}, ADAMW, 64, Anchor("big_vision ViT-B/16", 6.76, 52.2, 3.50)),
-    "resnet50": Case({"name": "resnet/50"}, SGD, 128, Anchor("flax example ResNet-50", 3.08, 48.9, 4.21)),
-    "mixer_b16": Case({"name": "mixer/B16"}, ADAMW, 64),
+    "vit_s16": Case(
+        128,
+        {"model": {"name": "vit/S16_gap"}, "optimizer": ADAMW},
+        anchor=Anchor("big_vision ViT-S/16", (3.56, 62.1, 0.0, 3.40)),
+    ),
+    "vit_b16": Case(
+        64,
+        {"model": {"name": "vit/B16", **PLAIN}, "optimizer": ADAMW},
+        anchor=Anchor("big_vision ViT-B/16", (6.755, 52.25, 22.38, 3.50)),
+    ),
+    "resnet50": Case(
+        128,
+        {"model": {"name": "resnet/50"}, "optimizer": SGD},
+        anchor=Anchor("flax example ResNet-50", (3.08, 48.9, 0.0, 4.21)),
+    ),
+    "mixer_b16": Case(
+        64,
+        {"model": {"name": "mixer/B16"}, "optimizer": ADAMW},
+        anchor=Anchor("big_vision Mixer-B/16", (4.880, 27.04, 0.0, 1.83)),
+    ),
+    "siglip_b16": Case(32, config="configs/siglip_b16.py"),
+    "clip_b16": Case(32, config="configs/clip_vit.py:B16"),
+    "dino_s16": Case(16, config="configs/dino_vits16_imagenet.py"),
 }
 
 
@@ -66,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = program.Parser(__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)} (default: all)")
     parser.add_argument("--chip", default="v5e:2x2", help="which, as for tools.plan (default: v5e:2x2)")
-    parser.add_argument("--remat", default="none", help="what transformers compute again: none, dots or full")
+    parser.add_argument("--remat", default="none", help="what image transformers compute again: none, dots or full")
     args = parser.read(argv)
     for name in args.cases:
         if name not in CASES:
@@ -76,64 +98,61 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--chip {args.chip}: its compiler is not installed; pip install -e '.[{target.extra}]'")
     chips.prepare(target)
     program.prepare_jax()
+    from tools.planning.described import read_facts
     from tools.planning.program import compile_step
 
     devices = chips.devices_of(target)
     print(f"{devices.compiler}, {target.text}; of one chip")
-    head = ("case", "TFLOP", "GB", "GiB", "s", "TFLOP", "GB", "GiB")
-    print(
-        f"{head[0]:<12}"
-        + "".join(f"{each:>8}" for each in head[1:5])
-        + "   ratio:"
-        + "".join(f"{each:>8}" for each in head[5:])
-    )
+    cells = "".join(f"{each:>9}" for each in COLUMNS)
+    print(f"{'case':<12}{cells}{'s':>6}   ratio:{cells}")
     rows = []
+    facts = read_facts("examples=400000000,captions=1")  # of pairs from files that are not there
     for name in args.cases or CASES:
-        compiled = compile_step(config_of(CASES[name], target.count, args.remat), target, devices, None)
+        case = CASES[name]
+        config = config_of(case, target.count, args.remat)
+        compiled = compile_step(config, target, devices, facts if config["text"] is not None else None)
         if compiled.memory is None:
             print(f"{name}: does not fit", file=sys.stderr)
             continue
-        found = (compiled.flops / 1e12, compiled.accessed / 1e9, compiled.memory.temporaries / GIB)
-        anchor = CASES[name].anchor if target.text == "v5e:2x2" else None
-        ratios: list[float] = []
-        compared = ""
+        found = (
+            *(compiled.flops / 1e12, compiled.accessed / 1e9, compiled.main_accessed / 1e9),
+            compiled.memory.temporaries / GIB,
+        )
+        line = f"{name:<12}" + "".join(f"{each:>9.2f}" for each in found) + f"{compiled.seconds['compile']:>6.0f}"
+        anchor = case.anchor if target.text == "v5e:2x2" else None
+        ratios = [a / b for a, b in zip(found, anchor.numbers, strict=True)] if anchor is not None else []
         if anchor is not None:
-            ratios = [a / b for a, b in zip(found, anchor[1:], strict=True)]
-            compared = "         " + "".join(f"{each:>8.2f}" for each in ratios) + f"  {anchor.program}"
-        print(
-            f"{name:<12}" + "".join(f"{each:>8.2f}" for each in (*found, compiled.seconds["compile"])) + compared,
-            flush=True,
-        )
-        rows.append(
-            {"case": name, "teraflops": found[0], "gigabytes": found[1], "temporaries_gib": found[2], "ratios": ratios}
-        )
+            line += "         " + "".join(f"{each:>9.2f}" for each in ratios) + f"  {anchor.program}"
+        print(line, flush=True)
+        rows.append({"case": name, **dict(zip(COLUMNS, found, strict=True)), "ratios": ratios})
     program.finish({"chip": target.text, "compiler": devices.compiler, "rows": rows}, as_json=args.json)
     return 0
 
 
 def config_of(case: Case, count: int, remat: str) -> dict[str, Any]:
     """Returns the resolved config of a case for so many chips."""
+    from vision.config.loading import load
     from vision.training.schema import resolve
 
-    transformer = str(case.model["name"]).startswith("vit/")
-    return resolve(
-        {
-            "batch_size": case.batch * count,
-            "duration": {"steps": 1000},
-            "precision": "params=float32,compute=bfloat16,output=float32",
-            "data": {
-                "name": "imagenet2012",
-                "image_size": 224,
-                "crop": {"name": "random_resized"},
-                "mean": (0.5, 0.5, 0.5),
-                "std": (0.5, 0.5, 0.5),
-                "residency": "host",
-            },
-            "model": {**case.model, "remat": remat} if transformer else dict(case.model),
-            "objective": {"name": "classify"},
-            "optimizer": dict(case.optimizer),
-        }
-    )
+    sections: dict[str, Any] = dict(load(case.config, [])) if case.config else {**IMAGENET, **case.sections}
+    if str(sections["model"]["name"]).startswith("vit/"):
+        sections["model"] = {**sections["model"], "remat": remat}
+    return resolve({**sections, "batch_size": case.batch * count})
+
+
+IMAGENET: dict[str, Any] = {
+    "duration": {"steps": 1000},
+    "precision": "params=float32,compute=bfloat16,output=float32",
+    "data": {
+        "name": "imagenet2012",
+        "image_size": 224,
+        "crop": {"name": "random_resized"},
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "residency": "host",
+    },
+    "objective": {"name": "classify"},
+}
 
 
 if __name__ == "__main__":

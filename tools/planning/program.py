@@ -72,6 +72,8 @@ class Compiled:
       loops: how often loops with products turn; 0 where it is not known.
       unknown_loops: loops, of products or not, of which that is not known, and which are counted as one turn.
       seconds: it took to trace, to lower and to compile.
+      main_accessed: bytes that a step reads from and writes to the chip's main memory, counted from the program's text;
+        what the compiler keeps in a chip's own fast memory is not among them.
     """
 
     mesh: Mapping[str, int]
@@ -91,6 +93,7 @@ class Compiled:
     loops: tuple[int, ...]
     unknown_loops: int
     seconds: Mapping[str, float]
+    main_accessed: float = 0.0
 
 
 def prepare_experiment(config: Mapping[str, Any], devices: Devices, facts: Facts | None) -> tuple[Experiment, str]:
@@ -121,7 +124,7 @@ def compile_step(config: Mapping[str, Any], target: Target, devices: Devices, fa
     at_trace = time.monotonic()
     lowered = traced.lower()
     at_lower = time.monotonic()
-    memory, needed, limit, flops, accessed, accessed_by = None, 0, 0, 0.0, 0.0, ""
+    memory, needed, limit, flops, accessed, accessed_by, main_accessed = None, 0, 0, 0.0, 0.0, "", 0.0
     collectives: tuple[Collective, ...] = ()
     loops: tuple[int, ...] = ()
     unknown_loops = 0
@@ -138,6 +141,7 @@ def compile_step(config: Mapping[str, Any], target: Target, devices: Devices, fa
         unknown_loops = count_unknown_loops(program)
         collectives = tuple(collectives_of(program, experiment.mesh))
         flops, accessed, accessed_by = _costs(compiled, program, loops)
+        main_accessed = float(bytes_of(program, main=True))
     seconds = {"trace": at_trace - began, "lower": at_lower - at_trace, "compile": time.monotonic() - at_lower}
     state = experiment.abstract_state
     parts = {"parameters": state.params, "optimizer": state.opt_state, "beside them": state.extra, "step": state.step}
@@ -159,6 +163,7 @@ def compile_step(config: Mapping[str, Any], target: Target, devices: Devices, fa
         loops=loops,
         unknown_loops=unknown_loops,
         seconds={name: round(value, 2) for name, value in seconds.items()},
+        main_accessed=main_accessed,
     )
 
 

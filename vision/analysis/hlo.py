@@ -12,7 +12,7 @@ _BYTES = {"pred": 1, "token": 0, "opaque": 0, "c64": 8, "c128": 16}
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
 _LAYOUT = re.compile(r"\{[^{}]*\}|/\*.*?\*/")
-_ARRAY = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([0-9,<=]*)\]")
+_ARRAY = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([0-9,<=]*)\](\{S\(1\)\})?")
 _CALLED = re.compile(r"(?:calls|body|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"(?:branch_computations|called_computations)=\{([^}]*)\}")
 _TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
@@ -24,7 +24,8 @@ class Instruction(NamedTuple):
 
     Attributes:
       name: of its result.
-      shape: type of the result, without layouts, such as ``(f32[2,3], s32[])``.
+      shape: type of the result, such as ``(f32[2,3], s32[])``, without layouts but for ``{S(1)}`` behind an array that
+        lies in a chip's own fast memory.
       opcode: what it does.
       rest: operands and attributes, as written.
       root: whether its result is that of the computation.
@@ -159,10 +160,17 @@ def read(text: str) -> Program:
     return Program(computations, entry)
 
 
-def size_of(shape: str) -> int:
-    """Returns the bytes of a type, of a tuple all its arrays together."""
+def size_of(shape: str, *, main: bool = False) -> int:
+    """Returns the bytes of a type, of a tuple all its arrays together.
+
+    Args:
+      shape: the type, as in :class:`Instruction`.
+      main: whether those in a chip's own fast memory are left out.
+    """
     total = 0.0
-    for kind, dimensions in _ARRAY.findall(shape):
+    for kind, dimensions, fast in _ARRAY.findall(shape):
+        if main and fast:
+            continue
         digits = re.search(r"\d+", kind)
         width = _BYTES.get(kind, int(digits.group()) / 8 if digits else 1)
         total += width * math.prod(int(length.lstrip("<=")) for length in dimensions.split(",") if length)
@@ -186,10 +194,14 @@ def _split_type(text: str) -> tuple[str, str]:
     """The type that a line begins with, without layouts, and the rest of the line."""
     if not text.startswith("("):
         shape, _, rest = text.partition(" ")
-        return _LAYOUT.sub("", shape), rest
+        return _LAYOUT.sub(_fast, shape), rest
     depth = 0
     for position, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
         if depth == 0:
-            return _LAYOUT.sub("", text[: position + 1]), text[position + 1 :].lstrip()
+            return _LAYOUT.sub(_fast, text[: position + 1]), text[position + 1 :].lstrip()
     return text, ""
+
+
+def _fast(layout: re.Match[str]) -> str:
+    return "{S(1)}" if "S(1)" in layout.group() else ""

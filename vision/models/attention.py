@@ -9,9 +9,9 @@ from jaxtyping import Array, Bool, Float
 
 from vision.models.platform import platform
 from vision.models.positions import rotate
+from vision.models.softmax_attention import attention_weights, softmax_attention
 
 Initializer = nn.initializers.Initializer
-_UNSEEN = -0.7 * float(jnp.finfo(jnp.float32).max)  # of scores; its difference to any is finite
 
 
 def flat(layer: Any, x: Float[Array, "batch tokens width"]) -> Any:
@@ -39,7 +39,7 @@ def stacked(initializer: Initializer) -> Initializer:
 
 
 class Projections(nn.Module):
-    """Several projections of the same tokens, such as query, key and value, in one product; on a CPU one for each.
+    """Several projections of the same tokens, such as query, key and value, each a product of its own, in heads.
 
     Attributes:
       parts: how many.
@@ -66,15 +66,12 @@ class Projections(nn.Module):
         kernel = self.param("kernel", stacked(self.kernel_init), shape, self.param_dtype).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, shape[1:], self.param_dtype) if self.use_bias else None
         heads = (self.num_heads, self.width // self.num_heads)
-        # Never as one matrix: the width, which may be divided over devices, would be hidden behind the parts.
-        if platform() == "cpu":
-            products = [x @ kernel[:, part] for part in range(self.parts)]
-            if bias is not None:
-                products = [each + bias[part].astype(self.dtype) for part, each in enumerate(products)]
-            return tuple(each.reshape(*x.shape[:-1], *heads) for each in products)
-        y = jnp.einsum("...i,ipw->...pw", x, kernel)
-        y = y if bias is None else y + bias.astype(self.dtype)
-        return tuple(jnp.moveaxis(y.reshape(*x.shape[:-1], self.parts, *heads), -3, 0))
+        # One product of all would be cut into parts and, on the way back, put together, each with copies; and written
+        # as one matrix, the width, which may be divided over devices, would be hidden behind the parts.
+        products = [jnp.einsum("...i,ihw->...hw", x, kernel[:, part].reshape(-1, *heads)) for part in range(self.parts)]
+        if bias is not None:
+            products = [each + bias[part].reshape(heads).astype(self.dtype) for part, each in enumerate(products)]
+        return tuple(products)
 
 
 class SelfAttention(nn.Module):
@@ -122,36 +119,20 @@ class SelfAttention(nn.Module):
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
         seen = None if mask is None else mask[:, None, None, :]
-        # JAX's own attention orders its arrays for a GPU or TPU, and on a CPU it copies them more often.
-        if return_weights or platform() == "cpu":
+        weights = None
+        if not return_weights and platform() in ("gpu", "cuda"):
+            mixed = jax.nn.dot_product_attention(query, key, value, mask=seen, is_causal=self.causal)
+        else:
             if self.causal:
                 before = jnp.tri(x.shape[1], dtype=bool)
                 seen = before if seen is None else seen & before
-            weights = attention_weights(query, key, seen)
-            mixed = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
-        else:
-            weights = None
-            mixed = jax.nn.dot_product_attention(query, key, value, mask=seen, is_causal=self.causal)
+            if return_weights:
+                weights = attention_weights(query, key, seen)
+                mixed = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
+            else:
+                mixed = softmax_attention(query, key, value, seen)
         out = nn.Dense(width, kernel_init=self.out_init or self.kernel_init, name="out", **types)
-        return flat(out, mixed.reshape(x.shape)), weights if return_weights else None
-
-
-def attention_weights(
-    query: Float[Array, "batch queries heads head_width"],
-    key: Float[Array, "batch keys heads head_width"],
-    seen: Bool[Array, "*each keys"] | None = None,
-) -> Float[Array, "batch heads queries keys"]:
-    """Returns ``softmax(q k / sqrt(head_width))`` in float32; every row sums to 1.
-
-    Args:
-      query: what asks.
-      key: what is asked.
-      seen: False, at what broadcasts to ``[batch, heads, queries, keys]``, where the weight is zero.
-    """
-    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
-    scores = scores * query.shape[-1] ** -0.5
-    # A finite number: a row that sees nothing, whose result is not used, would be no number, and so its gradient.
-    return jax.nn.softmax(scores if seen is None else jnp.where(seen, scores, _UNSEEN), axis=-1)
+        return flat(out, mixed.reshape(x.shape)), weights
 
 
 class AttentionPool(nn.Module):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vision.models.activations import relu
+from vision.models.batch_norm import BatchNorm
 
 NormOrder = Literal["before", "after"]
 
@@ -45,11 +46,10 @@ def batch_norm(
         section 5.1).
       name: of the layer.
     """
-    layer = nn.BatchNorm(
+    layer = BatchNorm(
         momentum=momentum,
         epsilon=epsilon,
         use_scale=scale,
-        use_fast_variance=False,
         scale_init=nn.initializers.zeros if zero else nn.initializers.ones,
         dtype=dtype,
         param_dtype=param_dtype,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vision.models.activations import relu
+from vision.models.batch_norm import BatchNorm
 
 
 class ProjectionMlp(nn.Module):
@@ -45,7 +46,7 @@ class ProjectionMlp(nn.Module):
                 **types,
             )(x)
             if self.batch_norm:
-                norm: dict[str, Any] = {"momentum": 0.9, "epsilon": 1e-5, "use_fast_variance": False, **types}
-                x = nn.BatchNorm(not train, use_bias=not last, name=f"norm_{layer}", **norm)(x)
+                norm: dict[str, Any] = {"momentum": 0.9, "epsilon": 1e-5, **types}
+                x = BatchNorm(not train, use_bias=not last, name=f"norm_{layer}", **norm)(x)
             x = x if last else relu(x)
         return x
