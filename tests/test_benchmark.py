@@ -61,10 +61,15 @@ MEASURED["contrast"] = {
     "softmax, batch 8 x 4: whole": "ms",
     "sigmoid, batch 8 x 4: chunks of 4": "ms",
     "sigmoid, batch 8 x 4: chunks of 4: memory, laid out": "MiB",
+    "CLIP, ViT-32/8 at 16, batch 4: train step": "images/s",
 }
 MEASURED["freeze"] = {
     "ViT-Ti/4, batch 32: step, first half frozen": "ms",
     "ResNet-18, batch 32: frozen / trained": "x",
+}
+MEASURED["attention"] = {
+    "ViT-Ti/4, 2x5x2x8, float32: house": "ms",
+    "ViT-Ti/4, 2x5x2x8, float32: JAX, xla / house": "x",
 }
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 

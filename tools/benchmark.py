@@ -7,14 +7,15 @@ checkpoint  how long a save holds training up, its time to disk, its size, the t
 data        images per second from JPEG files, of small images and of views on the device, their share of a train
             step, and whether reading ahead hides them; side by side with torch's DataLoader and with tf.data, where
             an interpreter that has them is there
-models      predictions and train steps of LeNet-5, ResNet-18 and ViT-Ti/4 on small images, beside PyTorch's of the
-            same networks on the same cores
+models      predictions and train steps of networks of every kind on small images, beside PyTorch's of the same networks
+            on the same cores; on an accelerator, train steps of networks of ImageNet in bfloat16
 knn         searches of nearest neighbours a second, beside scikit-learn's brute force on the same cores
 distill     steps of self-distillation (DINO), with and without the making of its views, beside PyTorch's of the same
             networks; on an accelerator at the published size in bfloat16, with its memory and utilisation
 contrast    the loss of CLIP and of SigLIP over a batch with its gradients, whole and in chunks: time and memory,
-            beside open_clip's in PyTorch
+            beside open_clip's in PyTorch; and a train step of CLIP, on an accelerator with ViT-B/16 in bfloat16
 freeze      a train step with the first half of a network frozen, against the whole
+attention   attention with its gradients in the forms that the device has: the house's, JAX's by XLA, by cuDNN
 
 The table goes to standard output, progress to standard error, and everything with the machine, the versions and
 each single repeat to --out. What is written while measuring goes to a temporary folder (TMPDIR chooses where) that
@@ -32,7 +33,7 @@ from typing import Any
 from vision import program
 from vision.errors import UserError
 
-SUITES = ("start", "loop", "checkpoint", "data", "models", "knn", "distill", "contrast", "freeze")
+SUITES = ("start", "loop", "checkpoint", "data", "models", "knn", "distill", "contrast", "freeze", "attention")
 # Whom a suite compares with, where there is an interpreter that has it.
 PEERS = {"data": ("torch", "tensorflow"), "models": ("torch",), "distill": ("torch",), "contrast": ("torch",)}
 

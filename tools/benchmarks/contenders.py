@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tools.benchmarks.rows import ROOT, say
-from tools.peers import Contrast, Distillation, Networks, Work
+from tools.peers import Contrast, Distillation, Networks, Pairs, Work
 from vision.errors import UserError
 
 _PEERS = {
@@ -89,7 +89,7 @@ class Contender:
         self,
         python: str | None,
         module: str,
-        work: Work | Networks | Distillation | Contrast,
+        work: Work | Networks | Distillation | Contrast | Pairs,
         log: Path,
         *,
         settle_seconds: float = 1.5,

@@ -1,4 +1,4 @@
-"""The losses of CLIP and SigLIP with both gradients, whole and in chunks, beside open_clip's in PyTorch.
+"""The losses of CLIP and SigLIP with both gradients, whole and in chunks, beside open_clip's; then a whole train step.
 
 Both sides are processes of their own on the same cores that take turns, in float32 on embeddings that lie ready.
 """
@@ -6,6 +6,7 @@ Both sides are processes of their own on the same cores that take turns, in floa
 from contextlib import ExitStack
 from pathlib import Path
 
+from tools.benchmarks import clip_step
 from tools.benchmarks.contenders import Contender, Turn, all_cores, ratios, take_turns
 from tools.benchmarks.rows import Row, Settings, say
 from tools.peers import Contrast
@@ -36,7 +37,7 @@ def run(settings: Settings) -> list[Row]:
         for size in work.batch_sizes:
             for kind in ("softmax", "sigmoid"):
                 rows += _compared(settings, contenders, kind, size, work)
-    return rows
+    return rows + clip_step.run(settings)
 
 
 def _compared(settings: Settings, contenders: dict[str, Contender], kind: str, size: int, work: Contrast) -> list[Row]:

@@ -164,6 +164,39 @@ class Contrast:
         return json.dumps(dataclasses.asdict(self))
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """What contenders do alike that train CLIP: a ViT and a text transformer, the loss over all pairs of a batch.
+
+    Attributes:
+      cores: that the process may use.
+      image: ``patch_size``, ``width``, ``depth``, ``num_heads`` and ``mlp_dim`` of the ViT.
+      text: ``width``, ``depth``, ``num_heads`` and ``mlp_dim`` of the text transformer.
+      size: side of an image in pixels.
+      length: places of a text.
+      vocab_size: number of ids, the last of which ends a text.
+      embed_dim: size of the embeddings.
+      batch_size: pairs of a batch.
+      parameters: how many the house has, and the other side is to have.
+      half: compute in bfloat16; PyTorch compiles its side then.
+    """
+
+    cores: int
+    image: Mapping[str, int]
+    text: Mapping[str, int]
+    size: int
+    length: int
+    vocab_size: int
+    embed_dim: int
+    batch_size: int
+    parameters: int = 0
+    half: bool = False
+
+    def as_json(self) -> str:
+        """Returns it as one argument of a command line."""
+        return json.dumps(dataclasses.asdict(self))
+
+
 class Stream(NamedTuple):
     """Batches without end.
 
@@ -181,7 +214,7 @@ class Stream(NamedTuple):
 
 
 Start = Callable[[], Stream]
-AnyWork = TypeVar("AnyWork", Work, Networks, Distillation, Contrast)
+AnyWork = TypeVar("AnyWork", Work, Networks, Distillation, Contrast, Pairs)
 
 
 def begin(kind: type[AnyWork]) -> AnyWork:
