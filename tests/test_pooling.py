@@ -15,6 +15,7 @@ from scipy.signal import convolve2d, correlate2d
 from vision.models.convolution import conv, framed, output_size
 from vision.models.depthwise import depthwise
 from vision.models.normalization import batch_norm, local_response_norm, normalized
+from vision.models.platform import compiled_for
 from vision.models.pooling import adaptive_average_pool, average_pool, global_average_pool, max_pool, maxout
 
 FLOAT32 = {"dtype": jnp.dtype("float32"), "param_dtype": jnp.dtype("float32")}
@@ -142,21 +143,25 @@ def windows(x, size, stride, padding, reduce):
     return np.stack([np.stack([reduce(pick(i, j), axis=(1, 2)) for j in range(columns)], 1) for i in range(rows)], 1)
 
 
+@pytest.mark.parametrize("compiled_for_platform", ["cpu", "tpu"])
 @pytest.mark.parametrize(("size", "stride", "padding"), [(2, None, 0), (3, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0)])
-def test_max_pooling(size, stride, padding):
+def test_max_pooling(size, stride, padding, compiled_for_platform):
     x = drawn(2, 8, 9, 3) - 5  # a padding of zeros would win
     expected = windows(x, size, stride or size, padding, np.max)
-    np.testing.assert_array_equal(run(max_pool, x, size=size, stride=stride, padding=padding), expected)
+    with compiled_for(compiled_for_platform):
+        np.testing.assert_array_equal(run(max_pool, x, size=size, stride=stride, padding=padding), expected)
 
 
-def test_the_gradient_of_max_pooling_goes_to_the_largest_pixel_of_each_window():
+@pytest.mark.parametrize("compiled_for_platform", ["cpu", "tpu"])
+def test_the_gradient_of_max_pooling_goes_to_the_largest_pixel_of_each_window(compiled_for_platform):
     x = NUMBERS.permutation(35).reshape(1, 5, 7, 1).astype(np.float32)
     expected = np.zeros_like(x)
     for i in (0, 2):
         for j in (0, 2, 4):
             row, column = np.unravel_index(x[0, i : i + 3, j : j + 3, 0].argmax(), (3, 3))
             expected[0, i + row, j + column] += 1
-    gradient = jax.jit(jax.grad(lambda x: max_pool(x, 3, stride=2).sum()))(x)
+    with compiled_for(compiled_for_platform):
+        gradient = jax.jit(jax.grad(lambda x: max_pool(x, 3, stride=2).sum()))(x)
     np.testing.assert_array_equal(gradient, expected)
 
 
