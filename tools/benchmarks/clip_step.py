@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from tools.benchmarks.contenders import Contender, Turn, all_cores, ratios, take_turns
+from tools.benchmarks.contenders import Turn, all_cores, ratios, start_all, take_turns
 from tools.benchmarks.rows import Row, Settings, say
 from tools.peers import Pairs
 
@@ -44,15 +44,11 @@ def run(settings: Settings) -> list[Row]:
     work = replace(work, parameters=parameters)
     name = f"CLIP, ViT-{work.image['width']}/{work.image['patch_size']} at {work.size}, batch {work.batch_size}"
     what = f"{name}{', bfloat16' if work.half else ''}: train step"
-    pythons = {"house": None, **{side: python for side, python in settings.peers.items() if side in _MODULES}}
     repeats, calls = settings.times(5), 1 if settings.quick or on_cpu else 20
     say(f"contrast: {what}: {repeats} x {calls}")
     with ExitStack() as stack:
-        turns = []
-        for side, python in pythons.items():
-            contender = Contender(python, _MODULES[side], work, settings.scratch / f"clip-{side}.txt")
-            stack.callback(contender.close)
-            turns.append(Turn(side, contender, "step", calls))
+        contenders = start_all(stack, _MODULES, settings.peers, work, settings.scratch / "clip.txt")
+        turns = [Turn(side, each, "step", calls) for side, each in contenders.items()]
         measured: Any = take_turns(turns, repeats)
     labels = {"house": what, "torch": f"{what}, torch"}
     rows = [

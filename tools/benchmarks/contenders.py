@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,7 @@ from tools.benchmarks.rows import ROOT, say
 from tools.peers import Contrast, Distillation, Networks, Pairs, Work
 from vision.errors import UserError
 
+AnyWork = Work | Networks | Distillation | Contrast | Pairs
 _PEERS = {
     "torch": ("--peer_python", ("torch", "torchvision"), "pip install torch==2.14.1 torchvision==0.29.1"),
     "tensorflow": ("--tf_python", ("tensorflow",), "pip install tensorflow==2.21.0"),
@@ -89,7 +91,7 @@ class Contender:
         self,
         python: str | None,
         module: str,
-        work: Work | Networks | Distillation | Contrast | Pairs,
+        work: AnyWork,
         log: Path,
         *,
         settle_seconds: float = 1.5,
@@ -151,6 +153,26 @@ class Contender:
 
 
 Contenders = Mapping[str, Contender]
+
+
+def start_all(
+    stack: ExitStack, modules: Mapping[str, str], peers: Mapping[str, str], work: AnyWork, log: Path
+) -> dict[str, Contender]:
+    """Starts the house and those peers that there is an interpreter for; they end with the stack.
+
+    Args:
+      stack: closes them.
+      modules: side, of which ``house`` is one -> what it runs.
+      peers: side -> interpreter.
+      work: told to all.
+      log: file for what they write to standard error, each its own with its side before the suffix.
+    """
+    pythons = {"house": None, **{side: python for side, python in peers.items() if side in modules}}
+    contenders = {}
+    for side, python in pythons.items():
+        contenders[side] = Contender(python, modules[side], work, log.with_name(f"{log.stem}-{side}{log.suffix}"))
+        stack.callback(contenders[side].close)
+    return contenders
 
 
 def _pipes(process: Any) -> tuple[IO[str], IO[str]]:

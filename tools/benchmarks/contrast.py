@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tools.benchmarks import clip_step
-from tools.benchmarks.contenders import Contender, Turn, all_cores, ratios, take_turns
+from tools.benchmarks.contenders import Contender, Turn, all_cores, ratios, start_all, take_turns
 from tools.benchmarks.rows import Row, Settings, say
 from tools.peers import Contrast
 
@@ -27,13 +27,9 @@ def run(settings: Settings) -> list[Row]:
     work = Contrast(str(scratch), cores)
     if settings.quick:
         work = Contrast(str(scratch), cores, batch_sizes=(8,), embed_dim=4, chunk_sizes=(4,))
-    pythons = {"house": None, **{name: python for name, python in settings.peers.items() if name in _MODULES}}
     rows: list[Row] = []
     with ExitStack() as stack:
-        contenders = {}
-        for name, python in pythons.items():
-            contenders[name] = Contender(python, _MODULES[name], work, scratch / f"{name}.txt")
-            stack.callback(contenders[name].close)
+        contenders = start_all(stack, _MODULES, settings.peers, work, scratch / "log.txt")
         for size in work.batch_sizes:
             for kind in ("softmax", "sigmoid"):
                 rows += _compared(settings, contenders, kind, size, work)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from tools.benchmarks import jpegs
-from tools.benchmarks.contenders import Contender, Turn, all_cores, ratios, take_turns
+from tools.benchmarks.contenders import Contender, Turn, all_cores, ratios, start_all, take_turns
 from tools.benchmarks.distill_steps import make_steps
 from tools.benchmarks.rows import Row, Settings, say
 from tools.peers import Distillation
@@ -44,13 +44,9 @@ def run(settings: Settings) -> list[Row]:
     count, side = (4, 48) if settings.quick else (_IMAGES, _SIDE)
     count = max(count, work.batch_size)
     np.save(work.images, np.stack([jpegs.picture(number, side, side) for number in range(count)]))
-    pythons = {"house": None, **{name: python for name, python in settings.peers.items() if name in _MODULES}}
     rows: list[Row] = []
     with ExitStack() as stack:
-        contenders = {}
-        for name, python in pythons.items():
-            contenders[name] = Contender(python, _MODULES[name], work, scratch / f"{name}.txt")
-            stack.callback(contenders[name].close)
+        contenders = start_all(stack, _MODULES, settings.peers, work, scratch / "log.txt")
         for stream, what in (("step", "step on ready views"), ("train", "step with its views")):
             rows += _compared(settings, contenders, stream, f"{_named(work)}: {what}", work)
     report = json.loads((scratch / "report.json").read_text())

@@ -8,12 +8,12 @@ import statistics
 from contextlib import ExitStack
 from typing import Any
 
-from tools.benchmarks.contenders import Contender, Turn, ratios, take_turns
+from tools.benchmarks.contenders import Contender, Turn, ratios, start_all, take_turns
 from tools.benchmarks.counts import count_parameters, count_products
 from tools.benchmarks.rows import Row, Settings, say
 from tools.peers import CEILING, Networks
 
-_MODULES = {"house": "tools.benchmarks.house_models", "torch": "tools.peers.torch_models"}
+MODULES = {"house": "tools.benchmarks.house_models", "torch": "tools.peers.torch_models"}
 _BATCH_SIZES = {"MLP": 128, "LeNet-5": 128, "ResNet-20": 128, "ResNet-18": 32, "Mixer-192/4": 32, "ViT-Ti/4": 32}
 _QUICK = dict.fromkeys(_BATCH_SIZES, 1) | {"LeNet-5": 4}
 _CALLS = {"MLP": 100, "LeNet-5": 40}
@@ -35,16 +35,11 @@ def run(settings: Settings) -> list[Row]:
     scratch.mkdir()
     batch_sizes = _QUICK if settings.quick else _BATCH_SIZES
     parameters = {name: count_parameters(name) for name in batch_sizes}
-    pythons = {"house": None, **{name: python for name, python in settings.peers.items() if name in _MODULES}}
     rows = []
     for cores in (1, 2):
         work = Networks(cores, batch_sizes, parameters)
         with ExitStack() as stack:
-            contenders = {}
-            for name, python in pythons.items():
-                log = scratch / f"{name}-{cores}.txt"
-                contenders[name] = Contender(python, _MODULES[name], work, log)
-                stack.callback(contenders[name].close)
+            contenders = start_all(stack, MODULES, settings.peers, work, scratch / f"{cores}.txt")
             rows += _ceilings(settings, contenders, cores)
             ceiling = statistics.median(rows[-len(contenders)].values)
             for name in batch_sizes:

@@ -3,14 +3,14 @@
 from contextlib import ExitStack
 from typing import Any
 
-from tools.benchmarks.contenders import Contender, Turn, all_cores, ratios, take_turns
+from tools.benchmarks.contenders import Turn, all_cores, ratios, start_all, take_turns
 from tools.benchmarks.distill import utilisation
+from tools.benchmarks.models import MODULES
 from tools.benchmarks.rows import Row, Settings, say
 from tools.peers import Networks
 
 _BATCH_SIZES = {"ViT-S/16": 256, "ViT-B/16": 256, "ResNet-50": 256}
 _AIM = 1.1  # times PyTorch's images a second
-_MODULES = {"house": "tools.benchmarks.house_models", "torch": "tools.peers.torch_models"}
 
 
 def run(settings: Settings) -> list[Row]:
@@ -26,7 +26,6 @@ def run(settings: Settings) -> list[Row]:
     scratch = settings.scratch / "models"
     scratch.mkdir()
     batch_sizes = dict.fromkeys(_BATCH_SIZES, 1) if settings.quick else _BATCH_SIZES
-    pythons = {"house": None, **{name: python for name, python in settings.peers.items() if name in _MODULES}}
     rows: list[Row] = []
     for name, batch in batch_sizes.items():
         work = Networks(all_cores(), {name: batch}, {name: count_parameters(name)}, half=True)
@@ -34,11 +33,8 @@ def run(settings: Settings) -> list[Row]:
         repeats, calls = settings.times(7), 1 if settings.quick else 20
         say(f"models: {what}: {repeats} x {calls}")
         with ExitStack() as stack:  # a network at a time: its memory is free again for the next
-            turns = []
-            for side, python in pythons.items():
-                contender = Contender(python, _MODULES[side], work, scratch / f"{side}-{len(rows)}.txt")
-                stack.callback(contender.close)
-                turns.append(Turn(side, contender, f"{name} step", calls))
+            contenders = start_all(stack, MODULES, settings.peers, work, scratch / f"{len(rows)}.txt")
+            turns = [Turn(side, each, f"{name} step", calls) for side, each in contenders.items()]
             measured: Any = take_turns(turns, repeats)
         labels = {"house": what, "torch": f"{what}, torch"}
         steps = [

@@ -10,18 +10,20 @@ from pathlib import Path
 from tools.benchmarks.rows import QUICKSTART, ROOT, Row, Settings, say, seconds_of
 from vision.errors import UserError
 
-WARM_AIM = 8.0
+IMPORT_AIM, HELP_AIM, WARM_AIM = 1.5, 1.0, 4.0
 
 
 def run(settings: Settings) -> list[Row]:
     """Times imports and first steps, alternating what is compared."""
     repeats = settings.times(5)
-    say(f"start: {repeats} x (import jax, import the loop, first step with an empty and a filled cache)")
+    say(f"start: {repeats} x (imports, --help, first step with an empty and a filled cache)")
     scratch = settings.scratch / "start"
     _first_step(scratch / "before", None)  # prepares the data set, compiles Python's bytecode
-    bare, loop, cold, warm = [], [], [], []
+    bare, plain, loop, shown, cold, warm = [], [], [], [], [], []
     for index in range(repeats):
         bare.append(seconds_of(lambda: _python("-c", "import jax")))
+        plain.append(seconds_of(lambda: _python("-c", "import vision")))
+        shown.append(seconds_of(lambda: _python("-m", "experiments.train", "--help")))
         loop.append(seconds_of(lambda: _python("-c", "import vision.training.loop")))
         here = scratch / str(index)
         cold.append(_first_step(here / "cold", here / "xla"))
@@ -32,6 +34,8 @@ def run(settings: Settings) -> list[Row]:
 
     return [
         row("import jax", bare),
+        row("import vision", plain, IMPORT_AIM),
+        row("experiments.train --help", shown, HELP_AIM),
         row("import vision.training.loop", loop),
         row("quickstart, empty cache: first step", [each["first_step"] for each in cold]),
         row("quickstart, filled cache: first step", [each["first_step"] for each in warm], WARM_AIM),
