@@ -11,6 +11,7 @@ from vision.models.attention import flat
 from vision.models.interface import Features, ImageShape, Variant
 from vision.models.layers import Residual, drop_rates
 from vision.models.patches import patch_grid, patchify
+from vision.models.platform import computed_once
 from vision.models.transformer import Mlp
 
 
@@ -107,7 +108,7 @@ class Mixer(nn.Module):
         def across_channels(x, keys):
             return channels(channels_norm(x), keys=keys)
 
-        x = Residual(rescale=self.rescale_depth)(x, across_tokens, rate=rate, keys=keys)
+        x = computed_once(Residual(rescale=self.rescale_depth)(x, across_tokens, rate=rate, keys=keys))
         return Residual(rescale=self.rescale_depth)(x, across_channels, rate=rate, keys=keys)
 
 

@@ -47,6 +47,11 @@ def rows_divided(x: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
     return x if divide is None else divide(x)
 
 
+def computed_once(x: Array) -> Array:
+    """Returns ``x``, which a compiler for a TPU is kept from computing again, from its summands, for every reader."""
+    return jax.lax.optimization_barrier(x) if platform() == "tpu" else x
+
+
 def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Returns an elementwise function that keeps its inputs alone for the backward pass, and computes the rest again.
 

@@ -1,8 +1,10 @@
-"""Softmax attention that keeps one array of queries by keys for the backward pass, in the type of its inputs."""
+"""Softmax attention that keeps little for the backward pass: one array of queries by keys on a CPU, else none."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
+
+from vision.models.platform import platform
 
 _UNSEEN = -0.7 * float(jnp.finfo(jnp.float32).max)  # of scores; its difference to any is finite
 
@@ -27,7 +29,9 @@ def softmax_attention(query: Heads, key: Heads, value: Heads, seen: Seen) -> Hea
 
     Weights are rounded to the type of the values before they are summed and multiplied, so that they sum to 1 as they
     are used, and are divided by their sum after the product (as in Dao et al. 2022, FlashAttention, algorithm 1). The
-    backward pass has the rounded weights, and takes the softmax's correction from the output (their appendix B.2).
+    backward pass takes the softmax's correction from the output (their appendix B.2). A CPU keeps the rounded weights
+    for it; elsewhere, where memory is what takes time, they are computed again.
+
     What autodiff keeps of the plain form are the scores, the weights in float32 and the weights rounded.
 
     Args:
@@ -40,27 +44,36 @@ def softmax_attention(query: Heads, key: Heads, value: Heads, seen: Seen) -> Hea
 
 
 def _forward(query: Heads, key: Heads, value: Heads, seen: Seen):
-    scores = _scores(query, key, seen)
-    weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True)).astype(value.dtype)
+    weights = _unnormalized(query, key, seen, value.dtype)
     sums = weights.sum(axis=-1, dtype=jnp.float32)
     mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value, preferred_element_type=jnp.float32)
     mixed = (mixed / _over_heads(sums)).astype(value.dtype)
-    return mixed, (query, key, value, seen, weights, sums, mixed)
+    return mixed, (query, key, value, seen, mixed, sums, weights if platform() == "cpu" else None)
 
 
 def _backward(kept, gradient: Heads):
-    query, key, value, seen, weights, sums, mixed = kept
-    mixed = jax.lax.optimization_barrier(mixed)
+    query, key, value, seen, mixed, sums, weights = kept
     exact = {"preferred_element_type": jnp.float32}
-    correction = jnp.einsum("bqhd,bqhd->bhq", gradient, mixed, **exact)[..., None]
+    if weights is None:
+        # As they are, the compiler would take the weights of the forward pass and keep them, or make them at once.
+        query, key, mixed, gradient = jax.lax.optimization_barrier((query, key, mixed, gradient))
+        weights = _unnormalized(query, key, seen, value.dtype)
     scaled = (gradient / _over_heads(sums)).astype(value.dtype)
+    factors = query.shape[-1] ** -0.5 / sums[..., None]
+    correction = jnp.einsum("bqhd,bqhd->bhq", gradient, mixed, **exact)[..., None]
     of_value = jnp.einsum("bhqk,bqhd->bkhd", weights, scaled)
     of_weights = jnp.einsum("bqhd,bkhd->bhqk", gradient, value, **exact)
-    of_scores = weights * (of_weights - correction) * (query.shape[-1] ** -0.5 / sums[..., None])
+    of_scores = weights * (of_weights - correction) * factors
     of_scores = (of_scores if seen is None else jnp.where(seen, of_scores, 0)).astype(query.dtype)
     of_query = jnp.einsum("bhqk,bkhd->bqhd", of_scores, key)
     of_key = jnp.einsum("bhqk,bqhd->bkhd", of_scores, query)
     return of_query, of_key, of_value, None
+
+
+def _unnormalized(query: Heads, key: Heads, seen: Seen, dtype: jnp.dtype) -> Float[Array, "batch heads queries keys"]:
+    """The weights before they are divided by their sums; the largest of a row is 1."""
+    scores = _scores(query, key, seen)
+    return jnp.exp(scores - scores.max(axis=-1, keepdims=True)).astype(dtype)
 
 
 def _scores(query: Heads, key: Heads, seen: Seen) -> Float[Array, "batch heads queries keys"]:
