@@ -1,4 +1,4 @@
-"""Attention in the form that keeps one array of weights, held against JAX's own and against autodiff."""
+"""Attention in every form, held against JAX's own, against autodiff and against each other."""
 
 import chex
 import jax
@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vision.models.softmax_attention import attention_weights, softmax_attention
+from vision.models.platform import compiled_for
+from vision.models.softmax_attention import attend, attention_weights, softmax_attention
 
 QUERY, KEY, VALUE, GRADIENT = (jax.random.normal(jax.random.key(seed), (2, 7, 3, 8)) for seed in range(4))
 CAUSAL = jnp.tri(7, dtype=bool)
@@ -67,12 +68,25 @@ def test_scores_of_any_size_give_numbers():
     np.testing.assert_allclose(output[0, 0, 0], hardest, rtol=1e-5)
 
 
-def test_one_array_of_queries_by_keys_is_kept():
-    """By the shapes that the backward pass takes: in the type of the values, whatever the scores are."""
-    arrays = [each.astype(jnp.bfloat16) for each in (QUERY, KEY, VALUE)]
-    pull = jax.eval_shape(lambda *a: jax.vjp(lambda q, k, v: softmax_attention(q, k, v, None), *a)[1], *arrays)
-    large = [each for each in jax.tree.leaves(pull) if each.shape == (2, 3, 7, 7)]
-    assert [each.dtype for each in large] == [jnp.bfloat16]
+def test_no_array_of_queries_by_keys_is_kept():
+    """By the shapes that the backward pass takes."""
+    pull = jax.eval_shape(
+        lambda *a: jax.vjp(lambda q, k, v: softmax_attention(q, k, v, None), *a)[1], QUERY, KEY, VALUE
+    )
+    assert {each.shape for each in jax.tree.leaves(pull)} == {(2, 7, 3, 8), (2, 3, 7)}
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("seen", [None, PADDED], ids=["all", "padded"])
+def test_every_device_has_the_same_attention(seen, causal):
+    found = {}
+    for name in ("cpu", "gpu", "tpu"):
+        with compiled_for(name):
+            found[name] = with_gradients(
+                lambda q, k, v: attend(q, k, v, seen=seen, causal=causal), QUERY, KEY, VALUE, GRADIENT
+            )
+    chex.assert_trees_all_close(found["cpu"], found["gpu"], rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(found["cpu"], found["tpu"], rtol=1e-5, atol=1e-6)
 
 
 def test_a_token_that_sees_nothing_gives_numbers_and_gradients():

@@ -1,4 +1,4 @@
-"""Attention with its gradients in every form that is at hand: the house's, JAX's by XLA, and JAX's by cuDNN."""
+"""Attention with its gradients in every form that is at hand: the house's for the device, JAX's by XLA, by cuDNN."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from tools.benchmarks.rows import Row, Settings, say, seconds_of
-from vision.models.softmax_attention import softmax_attention
+from vision.models.softmax_attention import attend
 
 # Name, examples, tokens, heads; all of 64 numbers.
 _SHAPES = {"cpu": (("ViT-Ti/4", 32, 65, 3),), "other": (("ViT-B/16", 256, 197, 12), ("CLIP text", 256, 77, 8))}
@@ -44,7 +44,7 @@ def forms() -> dict[str, Callable[[Any, Any, Any], Any]]:
     """Returns the forms that this device has."""
     library = {"JAX, xla": "xla"} | ({"JAX, cudnn": "cudnn"} if jax.default_backend() in ("gpu", "cuda") else {})
     return {
-        "house": lambda query, key, value: softmax_attention(query, key, value, None),
+        "house": attend,
         **{form: partial(jax.nn.dot_product_attention, implementation=each) for form, each in library.items()},
     }
 

@@ -1,4 +1,4 @@
-"""Softmax attention that keeps little for the backward pass: one array of queries by keys on a CPU, else none."""
+"""Softmax attention in the forms that are fast on a CPU, a GPU and a TPU."""
 
 import jax
 import jax.numpy as jnp
@@ -23,16 +23,42 @@ def attention_weights(query: Heads, key: Heads, seen: Seen = None) -> Float[Arra
     return jax.nn.softmax(_scores(query, key, seen), axis=-1)
 
 
+def attend(query: Heads, key: Heads, value: Heads, *, seen: Seen = None, causal: bool = False) -> Heads:
+    """Returns ``softmax(q k / sqrt(head_width)) v`` in the form that is fast on the device that it is compiled for.
+
+    On a CPU the weights are applied as they are, as JAX's own function orders its arrays for other devices; on a GPU it
+    is that function; on a TPU :func:`softmax_attention`.
+
+    Args:
+      query: what asks.
+      key: what is asked.
+      value: what is mixed.
+      seen: False, at what broadcasts to ``[batch, heads, queries, keys]``, where nothing is taken from.
+      causal: whether a token sees only those up to itself.
+    """
+    if platform() in ("gpu", "cuda"):
+        return jax.nn.dot_product_attention(query, key, value, mask=seen, is_causal=causal)
+    seen = up_to_itself(seen, query.shape[1]) if causal else seen
+    if platform() == "cpu":
+        weights = attention_weights(query, key, seen)
+        return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
+    return softmax_attention(query, key, value, seen)
+
+
+def up_to_itself(seen: Seen, tokens: int) -> Bool[Array, "*all keys"]:
+    """Returns ``seen`` without what comes after a token (Vaswani et al. 2017, section 3.2.3)."""
+    before = jnp.tri(tokens, dtype=bool)
+    return before if seen is None else seen & before
+
+
 @jax.custom_vjp
 def softmax_attention(query: Heads, key: Heads, value: Heads, seen: Seen) -> Heads:
-    """Returns ``softmax(q k / sqrt(head_width)) v``, the softmax in float32.
+    """Returns ``softmax(q k / sqrt(head_width)) v``, the softmax in float32, and keeps no array of queries by keys.
 
     Weights are rounded to the type of the values before they are summed and multiplied, so that they sum to 1 as they
     are used, and are divided by their sum after the product (as in Dao et al. 2022, FlashAttention, algorithm 1). The
-    backward pass takes the softmax's correction from the output (their appendix B.2). A CPU keeps the rounded weights
-    for it; elsewhere, where memory is what takes time, they are computed again.
-
-    What autodiff keeps of the plain form are the scores, the weights in float32 and the weights rounded.
+    backward pass computes them again and takes the softmax's correction from the output (their appendix B.2). What
+    autodiff keeps of the plain form are the scores, the weights in float32 and the weights rounded.
 
     Args:
       query: what asks.
@@ -48,26 +74,26 @@ def _forward(query: Heads, key: Heads, value: Heads, seen: Seen):
     sums = weights.sum(axis=-1, dtype=jnp.float32)
     mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value, preferred_element_type=jnp.float32)
     mixed = (mixed / _over_heads(sums)).astype(value.dtype)
-    return mixed, (query, key, value, seen, mixed, sums, weights if platform() == "cpu" else None)
+    return mixed, (query, key, value, seen, mixed, sums)
 
 
 def _backward(kept, gradient: Heads):
-    query, key, value, seen, mixed, sums, weights = kept
+    query, key, value, seen, mixed, sums = kept
+    # Without a barrier the compiler would take the weights of the forward pass and keep them, or make them all at once.
+    query, key, mixed, gradient = jax.lax.optimization_barrier((query, key, mixed, gradient))
+    weights = _unnormalized(query, key, seen, value.dtype)
     exact = {"preferred_element_type": jnp.float32}
-    if weights is None:
-        # As they are, the compiler would take the weights of the forward pass and keep them, or make them at once.
-        query, key, mixed, gradient = jax.lax.optimization_barrier((query, key, mixed, gradient))
-        weights = _unnormalized(query, key, seen, value.dtype)
-    scaled = (gradient / _over_heads(sums)).astype(value.dtype)
-    factors = query.shape[-1] ** -0.5 / sums[..., None]
     correction = jnp.einsum("bqhd,bqhd->bhq", gradient, mixed, **exact)[..., None]
-    of_value = jnp.einsum("bhqk,bqhd->bkhd", weights, scaled)
+    of_value = jnp.einsum("bhqk,bqhd->bkhd", weights, (gradient / _over_heads(sums)).astype(value.dtype))
     of_weights = jnp.einsum("bqhd,bkhd->bhqk", gradient, value, **exact)
-    of_scores = weights * (of_weights - correction) * factors
+    of_scores = weights * (of_weights - correction) * (query.shape[-1] ** -0.5 / sums[..., None])
     of_scores = (of_scores if seen is None else jnp.where(seen, of_scores, 0)).astype(query.dtype)
     of_query = jnp.einsum("bhqk,bkhd->bqhd", of_scores, key)
     of_key = jnp.einsum("bhqk,bqhd->bkhd", of_scores, query)
     return of_query, of_key, of_value, None
+
+
+softmax_attention.defvjp(_forward, _backward)
 
 
 def _unnormalized(query: Heads, key: Heads, seen: Seen, dtype: jnp.dtype) -> Float[Array, "batch heads queries keys"]:
@@ -85,6 +111,3 @@ def _scores(query: Heads, key: Heads, seen: Seen) -> Float[Array, "batch heads q
 
 def _over_heads(sums: Float[Array, "batch heads queries"]) -> Float[Array, "batch queries heads 1"]:
     return jnp.swapaxes(sums, 1, 2)[..., None]
-
-
-softmax_attention.defvjp(_forward, _backward)
