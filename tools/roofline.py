@@ -60,7 +60,7 @@ CASES: dict[str, Case] = {
     "vit_s16": Case(
         128,
         {"model": {"name": "vit/S16_gap"}, "optimizer": ADAMW},
-        anchor=Anchor("big_vision ViT-S/16", (3.56, 62.1, 0.0, 3.40)),
+        anchor=Anchor("big_vision ViT-S/16", (3.558, 62.08, 19.91, 3.40)),
     ),
     "vit_b16": Case(
         64,
@@ -70,14 +70,21 @@ CASES: dict[str, Case] = {
     "resnet50": Case(
         128,
         {"model": {"name": "resnet/50"}, "optimizer": SGD},
-        anchor=Anchor("flax example ResNet-50", (3.08, 48.9, 0.0, 4.21)),
+        # As one program over the batch; with statistics exchanged in shard_map it is 50.4 GB and 4.58 GiB, and main GB
+        # are those.
+        anchor=Anchor("flax example ResNet-50", (3.08, 48.9, 28.89, 4.21)),
     ),
     "mixer_b16": Case(
         64,
         {"model": {"name": "mixer/B16"}, "optimizer": ADAMW},
-        anchor=Anchor("big_vision Mixer-B/16", (4.880, 27.04, 0.0, 1.83)),
+        anchor=Anchor("big_vision Mixer-B/16", (4.880, 27.04, 10.62, 1.83)),
     ),
-    "siglip_b16": Case(32, config="configs/siglip_b16.py"),
+    "siglip_b16": Case(
+        32,
+        config="configs/siglip_b16.py",
+        # Its text tower too in bfloat16, where it is float32 as published.
+        anchor=Anchor("big_vision SigLIP B/16", (4.493, 60.32, 15.26, 2.65)),
+    ),
     "clip_b16": Case(32, config="configs/clip_vit.py:B16"),
     "dino_s16": Case(16, config="configs/dino_vits16_imagenet.py"),
 }
