@@ -4,8 +4,8 @@ Command: TFDS_DATA_DIR=FOLDER python -m experiments.train --config configs/cifar
 (FOLDER holds the prepared data set, `cifar10/3.0.2` below it; `:8` after the path is the published number of epochs.)
 
 Expected: test accuracy 0.9418 after 10 epochs with six views of each test image, `test/accuracy` (mean of 3 seeds,
-standard deviation 0.0011; docs/results.md), and 0.9334 of the image alone, `plain/accuracy`; about 85 minutes on one core
-of a CPU. The published one after 8 epochs is 0.9401 (mean of 200 trainings, standard deviation 0.0014).
+standard deviation 0.0011; docs/results.md), and 0.9334 of the image alone, `plain/accuracy`; about 85 minutes on one
+core of a CPU. The published one after 8 epochs is 0.9401 (mean of 200 trainings, standard deviation 0.0014).
 
 The recipe of airbench94_muon.py: 2,000 images a step, whitening filters made of the first 5,000 training images and
 frozen, their bias trained for 3 epochs, every other convolution by Muon with its weights scaled to a norm of

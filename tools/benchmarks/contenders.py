@@ -16,6 +16,7 @@ from tools.benchmarks.rows import ROOT, say
 from tools.peers import Contrast, Distillation, Networks, Pairs, Work
 from vision.errors import UserError
 
+MODELS = {"house": "tools.benchmarks.house_models", "torch": "tools.peers.torch_models"}  # of the suite of models
 AnyWork = Work | Networks | Distillation | Contrast | Pairs
 _PEERS = {
     "torch": ("--peer_python", ("torch", "torchvision"), "pip install torch==2.14.1 torchvision==0.29.1"),

@@ -8,12 +8,11 @@ import statistics
 from contextlib import ExitStack
 from typing import Any
 
-from tools.benchmarks.contenders import Contender, Turn, ratios, start_all, take_turns
+from tools.benchmarks.contenders import MODELS, Contender, Turn, ratios, start_all, take_turns
 from tools.benchmarks.counts import count_parameters, count_products
 from tools.benchmarks.rows import Row, Settings, say
 from tools.peers import CEILING, Networks
 
-MODULES = {"house": "tools.benchmarks.house_models", "torch": "tools.peers.torch_models"}
 _BATCH_SIZES = {"MLP": 128, "LeNet-5": 128, "ResNet-20": 128, "ResNet-18": 32, "Mixer-192/4": 32, "ViT-Ti/4": 32}
 _QUICK = dict.fromkeys(_BATCH_SIZES, 1) | {"LeNet-5": 4}
 _CALLS = {"MLP": 100, "LeNet-5": 40}
@@ -39,7 +38,7 @@ def run(settings: Settings) -> list[Row]:
     for cores in (1, 2):
         work = Networks(cores, batch_sizes, parameters)
         with ExitStack() as stack:
-            contenders = start_all(stack, MODULES, settings.peers, work, scratch / f"{cores}.txt")
+            contenders = start_all(stack, MODELS, settings.peers, work, scratch / f"{cores}.txt")
             rows += _ceilings(settings, contenders, cores)
             ceiling = statistics.median(rows[-len(contenders)].values)
             for name in batch_sizes:

@@ -3,9 +3,8 @@
 from contextlib import ExitStack
 from typing import Any
 
-from tools.benchmarks.contenders import Turn, all_cores, ratios, start_all, take_turns
+from tools.benchmarks.contenders import MODELS, Turn, all_cores, ratios, start_all, take_turns
 from tools.benchmarks.distill import utilisation
-from tools.benchmarks.models import MODULES
 from tools.benchmarks.rows import Row, Settings, say
 from tools.peers import Networks
 
@@ -33,7 +32,7 @@ def run(settings: Settings) -> list[Row]:
         repeats, calls = settings.times(7), 1 if settings.quick else 20
         say(f"models: {what}: {repeats} x {calls}")
         with ExitStack() as stack:  # a network at a time: its memory is free again for the next
-            contenders = start_all(stack, MODULES, settings.peers, work, scratch / f"{len(rows)}.txt")
+            contenders = start_all(stack, MODELS, settings.peers, work, scratch / f"{len(rows)}.txt")
             turns = [Turn(side, each, f"{name} step", calls) for side, each in contenders.items()]
             measured: Any = take_turns(turns, repeats)
         labels = {"house": what, "torch": f"{what}, torch"}

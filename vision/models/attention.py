@@ -73,7 +73,7 @@ class Projections(nn.Module):
             products = [each + bias[part].reshape(heads).astype(self.dtype) for part, each in enumerate(products)]
         return tuple(products)
 
-    def _product(self, x: Array, kernel: Array, heads: tuple[int, int]) -> Array:
+    def _product(self, x: Array, kernel: Any, heads: tuple[int, int]) -> Array:
         """In heads from the start, where a TPU would copy; a CPU multiplies matrices faster."""
         if platform() == "cpu":
             return (x @ kernel).reshape(*x.shape[:-1], *heads)
