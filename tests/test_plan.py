@@ -113,6 +113,23 @@ def test_bytes_accessed_are_counted_as_the_compiler_counts_them():
     assert ours == pytest.approx(compiled.cost_analysis()["bytes accessed"], rel=0.3)
 
 
+def test_what_lies_in_a_chips_own_memory_is_no_traffic_of_the_main_one():
+    """A slice of 64 bytes comes in, a copy of it goes out, and a sum takes the copy from main memory: 192 bytes."""
+    text = """HloModule step
+ENTRY %main (a: f32[8,8]) -> f32[2,8] {
+  %a = f32[8,8]{1,0:T(8,128)} parameter(0)
+  %in = ((f32[8,8]{1,0:T(8,128)}), f32[2,8]{1,0:T(8,128)S(1)}, s32[]{:S(2)}) slice-start(%a), slice={[0:2], [0:8]}
+  %here = f32[2,8]{1,0:T(8,128)S(1)} slice-done(%in)
+  %out = (f32[2,8]{1,0:T(8,128)}, f32[2,8]{1,0:T(8,128)S(1)}, u32[]{:S(2)}) copy-start(%here)
+  %there = f32[2,8]{1,0:T(8,128)} copy-done(%out)
+  ROOT %sum = f32[2,8]{1,0:T(8,128)S(1)} add(%there, %here)
+}
+"""
+    step = hlo.read(text)
+    assert bytes_of(step, main=True) == 64 + 64 + 64
+    assert bytes_of(step) == (256 + 64 + 4) + (64 + 64 + 4) + 3 * 64
+
+
 def test_loops_of_unknown_length_are_counted_once_and_it_is_said():
     def until(x):
         return jax.lax.while_loop(lambda x: x.sum() < 100, lambda x: x @ x, x)

@@ -175,8 +175,10 @@ def _devices(repeats: int, quick: bool) -> Axis:
 
 
 def _memory(repeats: int, quick: bool) -> Axis:
-    # In a scan, as an unrolled network's computations of the same values are put together again by XLA for CPUs.
-    words = "What the backward pass needs is kept for every image; with remat the inputs of blocks alone."
+    words = (
+        "What the backward pass needs is kept for every image; with remat the inputs of blocks alone. In a scan, as "
+        "XLA for CPUs puts what an unrolled network computes twice together again, where remat then saves nothing."
+    )
     axis = Axis("memory", "MiB of temporaries of a train step", "images in a batch", (1.0, words), counted=True)
     for batch in _sizes((8, 16, 32, 64, 128), quick):
         for remat in ("none", "dots", "full"):

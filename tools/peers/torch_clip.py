@@ -63,8 +63,10 @@ class Clip(nn.Module):
         """Returns embeddings of unit length ``[batch, embed_dim]``, of images and of texts."""
         x = self.patches(images).flatten(2).transpose(1, 2)
         x = torch.cat([self.class_token.to(x.dtype).expand(len(x), 1, -1), x], dim=1) + self.places.to(x.dtype)
-        image = self.image_projection(self.image_norm(self.image_blocks(self.pre_norm(x))[:, 0]))
-        y = self.text_norm(self.text_blocks(self.tokens(tokens) + self.text_places[: tokens.shape[1]]))
+        # Autocast gives norms and tables in float32; the residual streams are to be of the type of the products.
+        image = self.image_projection(self.image_norm(self.image_blocks(self.pre_norm(x).to(x.dtype))[:, 0]))
+        y = (self.tokens(tokens) + self.text_places[: tokens.shape[1]]).to(x.dtype)
+        y = self.text_norm(self.text_blocks(y))
         ends = tokens.argmax(dim=1)  # the largest id ends a text
         text = self.text_projection(y[torch.arange(len(y), device=y.device), ends])
         return functional.normalize(image.float(), dim=1), functional.normalize(text.float(), dim=1)
@@ -93,7 +95,8 @@ def streams(work: Pairs) -> dict[str, Start]:
         images = torch.randn(work.batch_size, 3, work.size, work.size).to(device, memory_format=torch.channels_last)
         tokens = torch.randint(work.vocab_size - 1, (work.batch_size, work.length)).to(device)
         tokens[:, -1] = work.vocab_size - 1
-        optimizer = torch.optim.AdamW(module.parameters(), lr=5e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2)
+        options: Any = {"betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.2, "fused": device == "cuda"}
+        optimizer = torch.optim.AdamW(module.parameters(), lr=5e-4, **options)
         towers: Any = torch.compile(module) if work.half else module
         own = torch.arange(work.batch_size, device=device)
 

@@ -66,7 +66,8 @@ class Compiled:
       flops: of a step by the compiler; 0 where it says nothing.
       accessed: bytes that a step reads and writes; 0 where nobody says.
       accessed_by: who counted them.
-      model_flops: of the products and convolutions of the model, without what is computed twice.
+      model_flops: of the products and convolutions of the model, without what ``remat`` and microbatches compute twice;
+        with attention's scores, which on a TPU are computed again in any case, about 1% of a ViT.
       step_flops: the same with it.
       collectives: of a step.
       loops: how often loops with products turn; 0 where it is not known.

@@ -43,7 +43,7 @@ def _bytes(program: Program, each: Instruction, shapes: dict[str, str], main: bo
     if each.opcode in _SLICES:
         return result + min(operands[0], size_of(each.shape))
     if each.opcode == "dynamic-update-slice":
-        return 2 * operands[1]
+        return operands[1] + min(result, size_of(shapes[each.operands[1]]))
     if each.opcode == "fusion" and each.called and each.called[0] in program.computations:
         return _of_fusion(program.computations[each.called[0]], result, operands)
     return result + sum(operands)
@@ -66,6 +66,8 @@ def _of_fusion(inside: list[Instruction], result: int, operands: list[int]) -> i
         if using and all(user.opcode in _SLICES and user.operands[0] == each.name for user in using):
             total += min(operands[number], sum(sizes[user.name] for user in using))
         elif using and all(user.opcode == "dynamic-update-slice" and user.operands[0] == each.name for user in using):
+            if not operands[number]:
+                continue  # in the chip's own memory, as the result is that takes its place
             result += sum(sizes[user.operands[1]] for user in using) - sizes[each.name]
         else:
             total += operands[number]

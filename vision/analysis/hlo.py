@@ -25,7 +25,7 @@ class Instruction(NamedTuple):
     Attributes:
       name: of its result.
       shape: type of the result, such as ``(f32[2,3], s32[])``, without layouts but for ``{S(1)}`` behind an array that
-        lies in a chip's own fast memory.
+        lies in another memory than the chip's main one, such as its own fast one.
       opcode: what it does.
       rest: operands and attributes, as written.
       root: whether its result is that of the computation.
@@ -165,7 +165,7 @@ def size_of(shape: str, *, main: bool = False) -> int:
 
     Args:
       shape: the type, as in :class:`Instruction`.
-      main: whether those in a chip's own fast memory are left out.
+      main: whether those that lie in another memory than the chip's main one are left out.
     """
     total = 0.0
     for kind, dimensions, fast in _ARRAY.findall(shape):
@@ -204,4 +204,4 @@ def _split_type(text: str) -> tuple[str, str]:
 
 
 def _fast(layout: re.Match[str]) -> str:
-    return "{S(1)}" if "S(1)" in layout.group() else ""
+    return "{S(1)}" if re.search(r"S\([1-9]", layout.group()) else ""

@@ -175,7 +175,7 @@ class AttentionPool(nn.Module):
         query = jnp.broadcast_to(query[None], (len(x), 1, *key.shape[2:]))
         dense: dict[str, Any] = {"kernel_init": self.kernel_init, **types}
         seen = None if mask is None else mask[:, None, None, :]
-        mixed = jax.nn.dot_product_attention(query, key, value, mask=seen).reshape(-1, width)
+        mixed = attend(query, key, value, seen=seen).reshape(-1, width)
         pooled = nn.Dense(width, name="out", **dense)(mixed)
         hidden = nn.LayerNorm(epsilon=self.epsilon, name="norm", **types)(pooled)
         hidden = self.activation(nn.Dense(self.mlp_dim, name="hidden", **dense)(hidden))

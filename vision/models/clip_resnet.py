@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
@@ -17,6 +16,7 @@ from vision.models.normalization import batch_norm
 from vision.models.pooling import average_pool
 from vision.models.positions import resize_positions
 from vision.models.resnet_block import EXPANSION, BlockPlan
+from vision.models.softmax_attention import attend
 
 _STRIDE = 32
 _HEAD_WIDTH = 64
@@ -171,7 +171,7 @@ class PositionedPool(nn.Module):
         parts: dict[str, Any] = {"num_heads": self.num_heads, "use_bias": True, "kernel_init": init, **types}
         (query,) = Projections(1, width, name="query", **parts)(tokens[:, 0])
         key, value = flat(Projections(2, width, name="key_value", **parts), tokens)
-        mixed = jax.nn.dot_product_attention(query[:, None], key, value).reshape(batch, width)
+        mixed = attend(query[:, None], key, value).reshape(batch, width)
         return nn.Dense(self.out_size, kernel_init=init, name="out", **types)(mixed)
 
 

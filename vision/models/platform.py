@@ -56,7 +56,7 @@ def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Returns an elementwise function that keeps its inputs alone for the backward pass, and computes the rest again.
 
     The exact GELU keeps three arrays otherwise, some of them in float32; for a ViT-B/16 in bfloat16 on a TPU v5e this
-    was a third of the memory of activations. A CPU keeps them: there the error function is what takes time. Nothing
-    keeps the compiler from fusing what is computed again with the products before it (``prevent_cse``).
+    was a third of the memory of activations. A CPU keeps them: there the error function is what takes time. On a
+    TPU nothing keeps the compiler from fusing what is computed again with the products before it (``prevent_cse``).
     """
-    return function if platform() == "cpu" else jax.checkpoint(function, prevent_cse=False)
+    return function if platform() == "cpu" else jax.checkpoint(function, prevent_cse=platform() != "tpu")

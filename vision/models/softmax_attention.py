@@ -8,7 +8,7 @@ from vision.models.platform import platform
 
 _UNSEEN = -0.7 * float(jnp.finfo(jnp.float32).max)  # of scores; its difference to any is finite
 
-Heads = Float[Array, "batch tokens heads head_width"]
+Heads = Float[Array, "batch _ heads head_width"]  # of queries as many as of results, and of keys as of values
 Seen = Bool[Array, "*each keys"] | None
 
 

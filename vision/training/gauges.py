@@ -24,7 +24,8 @@ class Gauges:
 
         MFU is model FLOPs utilisation (Chowdhery et al. 2022, PaLM, appendix B): the FLOPs of the step's convolutions
         and matrix products over the peak of all devices in bfloat16. What the step computes again to save memory
-        (``remat``, microbatches of a loss that is not separable) counts here, which the paper leaves out.
+        (``remat``, microbatches of a loss that is not separable, attention's scores on a TPU) counts here, which the
+        paper leaves out.
 
         Args:
           step: at the end of the line.
