@@ -60,9 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def table(axis: Axis) -> list[str]:
     """Returns the lines of an axis as text: its quantity, its sizes, and a line of values each with its exponent."""
     sizes = next(iter(axis.lines.values()))[0]
-    head = "".join(f"{size:>10,g}" for size in sizes)
+    head = "".join(f"{size:>11,.0f}" for size in sizes)
     rows = [
-        f"  {label:<36}" + "".join(f"{value:>10.4g}" for value in values) + f"{axis.exponents()[label]:>10.2f}"
+        f"  {label:<36}" + "".join(f"{value:>11.4g}" for value in values) + f"{axis.exponents()[label]:>10.2f}"
         for label, (_, values) in axis.lines.items()
     ]
     return [f"{axis.what}; theory {axis.theory[0]:.2f}", f"  {axis.size:<36}{head}  exponent", *rows]
