@@ -1,11 +1,14 @@
 """The projection head of self-distillation: an MLP to a narrow unit vector, and its cosines to many prototypes."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vision.models.activations import gelu
 from vision.models.normalization import batch_norm
+
+_SHORTEST = 1e-12  # what is shorter has no direction
 
 
 class PrototypeHead(nn.Module):
@@ -52,9 +55,13 @@ class PrototypeHead(nn.Module):
         # Only directions count here; this is how PyTorch draws a linear layer.
         shape = (self.bottleneck_dim, self.num_prototypes)
         uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        prototypes = unit(self.param("prototypes", uniform, shape, self.param_dtype), axis=0)
+        prototypes = jnp.asarray(self.param("prototypes", uniform, shape, self.param_dtype))
         embedding = unit(x, axis=-1).astype(self.dtype)
         logits = jnp.matmul(embedding, prototypes.astype(self.dtype), preferred_element_type=jnp.float32)
+        # Divided by their lengths here and not before, as prototypes are many more than logits.
+        square = jnp.sum(jnp.square(prototypes.astype(jnp.float32)), axis=0)
+        there = square > _SHORTEST**2
+        logits = logits * jnp.where(there, jax.lax.rsqrt(jnp.where(there, square, 1.0)), 0.0)
         if self.trained_gain:
             gain = self.param("gain", nn.initializers.ones, (self.num_prototypes,), self.param_dtype)
             logits = logits * gain.astype(jnp.float32)
@@ -65,5 +72,5 @@ def unit(x: Float[Array, "..."], *, axis: int) -> Float[Array, "..."]:
     """Returns ``x / ||x||`` along an axis, in float32; what is shorter than 1e-12 becomes 0, with a gradient of 0."""
     x = x.astype(jnp.float32)
     square = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
-    there = square > 1e-24
+    there = square > _SHORTEST**2
     return jnp.where(there, x * jnp.reciprocal(jnp.sqrt(jnp.where(there, square, 1.0))), 0.0)
