@@ -75,6 +75,7 @@ CASES: dict[str, Case] = {
     "mixer_b16": Case(
         64,
         {"model": {"name": "mixer/B16"}, "optimizer": ADAMW},
+        # Its products in bfloat16, for which it has no option.
         anchor=Anchor("big_vision Mixer-B/16", (4.880, 27.04, 10.62, 1.83)),
     ),
     "siglip_b16": Case(
